@@ -1,0 +1,1 @@
+"""Fixtures that swap backends under a test suite."""
