@@ -17,7 +17,7 @@ import random
 import re
 import unicodedata
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -32,7 +32,8 @@ _MASK = 0xFFFF_FFFF
 _NEIGHBOURS = 4
 """In a crowded band each text is compared with this many that sort next to it."""
 _CROWD = 8
-_MAX_CANDIDATES = 64
+_MAX_IN_BUCKET = 64
+_MAX_COMPARED = 16
 
 _UNSPACED = (
     "\u0e00-\u0eff"  # Thai and Lao
@@ -127,23 +128,33 @@ class Union:
 
 
 class NearIndex:
-    """Texts that can be asked for the one that is most like another."""
+    """Texts, added one by one, that can be asked for those that are most like another."""
 
-    def __init__(self, prints: Iterable[Fingerprint]) -> None:
-        self._prints = list(prints)
+    def __init__(self, prints: Iterable[Fingerprint] = ()) -> None:
+        self._prints: list[Fingerprint] = []
         self._by_band: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(_N_BANDS)]
-        for position, one in enumerate(self._prints):
-            for band, value in zip(self._by_band, one.bands, strict=True):
-                if len(band[value]) < _MAX_CANDIDATES:
-                    band[value].append(position)
+        for one in prints:
+            self.add(one)
 
-    def nearest(self, one: Fingerprint, *, similarity: float = SIMILARITY) -> tuple[int, float] | None:
-        """Position and similarity of the most similar text that reaches `similarity`; None if there is none."""
-        buckets = (band.get(value, ()) for band, value in zip(self._by_band, one.bands, strict=True))
-        candidates = {position for bucket in buckets for position in bucket}
-        likeness = ((jaccard(one, self._prints[position]), -position) for position in candidates)
-        best, position = max(likeness, default=(0.0, 0))
-        return (-position, best) if candidates and best >= similarity else None
+    def add(self, one: Fingerprint) -> int:
+        """Keep a text; returns its position, counted from 0."""
+        position = len(self._prints)
+        self._prints.append(one)
+        for band, value in zip(self._by_band, one.bands, strict=True):
+            if len(band[value]) < _MAX_IN_BUCKET:
+                band[value].append(position)
+        return position
+
+    def similar(self, one: Fingerprint, *, similarity: float = SIMILARITY) -> list[tuple[int, float]]:
+        """Positions and similarities of texts that reach `similarity`, the most similar first, at most 16."""
+        found = Counter[int]()
+        for band, value in zip(self._by_band, one.bands, strict=True):
+            found.update(band.get(value, ()))
+        likeness = (
+            (position, jaccard(one, self._prints[position])) for position, _ in found.most_common(_MAX_COMPARED)
+        )
+        reached = [(position, value) for position, value in likeness if value >= similarity]
+        return sorted(reached, key=lambda pair: (-pair[1], pair[0]))
 
 
 class _WordHashes(dict[str, int]):

@@ -108,8 +108,8 @@ def find_leaks(
     for position, example in enumerate(a):
         one = _sketch(example, None)
         found = _exact_leak(position, one, by_content, by_prompt, by_turn)
-        if found is None and (near := index.nearest(one.print, similarity=similarity)):
-            found = Leak(position, near[0], "near_duplicate", round(near[1], 3))
+        if found is None and (near := index.similar(one.print, similarity=similarity)):
+            found = Leak(position, near[0][0], "near_duplicate", round(near[0][1], 3))
         if found is not None:
             leaks.append(found)
     return leaks
