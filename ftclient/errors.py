@@ -35,6 +35,7 @@ class DataError(FtclientError, ValueError):
         self.report = report
 
     def __str__(self) -> str:
+        """Return the message alone."""
         return str(self.args[0])
 
 
@@ -76,6 +77,7 @@ class BackendError(FtclientError, RuntimeError):
         self.request_id = request_id
 
     def __str__(self) -> str:
+        """Return the message alone."""
         return str(self.args[0])
 
 

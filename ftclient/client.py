@@ -1,0 +1,395 @@
+"""The one object that users hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+from typing_extensions import Self
+
+from ftclient import connect, hosts
+from ftclient.cost.plan import Plan
+from ftclient.data import Dataset, Report
+from ftclient.errors import MissingDependencyError
+from ftclient.evaluate.chat import Prompt
+from ftclient.evaluate.compare import Comparison
+from ftclient.home import default_home
+from ftclient.hosts import Host, MethodType
+from ftclient.jobs.job import Job
+from ftclient.jobs.journal import Journal, Launch
+from ftclient.jobs.local_options import LocalOptions
+from ftclient.jobs.methods import Method, Supervised
+from ftclient.jobs.request import JobRequest, new_run_id
+from ftclient.jobs.upload import Progress
+from ftclient.planning import make_plan
+from ftclient.wire import errors_of
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types import FileObject, Model
+    from openai.types.fine_tuning import FineTuningJob
+
+_LOCAL_INSTALL = 'pip install "ftclient[local]"'
+
+
+class _ForOpenAI(Protocol):
+    def __call__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        home: Path | str | None = None,
+        **options: Any,
+    ) -> Client: ...
+
+
+class _OpenAI:
+    """`Client.openai(...)` makes a client for OpenAI; `client.openai` is the official client underneath."""
+
+    @overload
+    def __get__(self, client: None, owner: type[Client]) -> _ForOpenAI: ...
+    @overload
+    def __get__(self, client: Client, owner: type[Client]) -> OpenAI: ...
+    def __get__(self, client: Client | None, owner: type[Client]) -> _ForOpenAI | OpenAI:
+        if client is not None:
+            return client._official  # noqa: SLF001 - one class in two parts
+
+        def make(
+            *,
+            api_key: str | None = None,
+            base_url: str | None = None,
+            home: Path | str | None = None,
+            **options: Any,
+        ) -> Client:
+            return owner(
+                connect.official(hosts.OPENAI, api_key=api_key, base_url=base_url, **options),
+                host=hosts.OPENAI,
+                home=home,
+            )
+
+        return make
+
+
+class Client:
+    """Fine-tuning at one host, through the official client.
+
+    Args:
+        openai: An official client of your own.
+        host: What the host can do and what it charges; None recognises it by the client's address.
+        home: Folder of what this machine must not forget; None is FTCLIENT_HOME or the platform's data folder.
+
+    Methods that ask the host raise AuthError, AccessError, RateLimitError, UnavailableError or BackendError.
+    """
+
+    openai = _OpenAI()
+
+    def __init__(self, openai: OpenAI, *, host: Host | None = None, home: Path | str | None = None) -> None:
+        self._official = openai
+        self.host = host or connect.host_of(openai)
+        self.home = Path(home) if home is not None else default_home()
+        self._journal = Journal(self.home)
+
+    @classmethod
+    def azure(
+        cls,
+        endpoint: str,
+        *,
+        api_key: str | None = None,
+        api_version: str | None = None,
+        home: Path | str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Connect to Azure OpenAI: a classic endpoint, or that of a project.
+
+        Raises:
+            AuthError: No key was given, and AZURE_OPENAI_API_KEY is not set.
+        """
+        official = connect.azure(endpoint, api_key=api_key, api_version=api_version, **options)
+        return cls(official, host=hosts.AZURE, home=home)
+
+    @classmethod
+    def at(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        host: Host | None = None,
+        home: Path | str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Connect to any server that speaks the API.
+
+        Args:
+            url: Its address. Plain http is taken for a server started by `ftclient serve`.
+            api_key: None takes the host's environment variable (FTCLIENT_API_KEY for servers of your own).
+            host: What the server can do, where its address does not tell (see `ftclient.hosts`).
+            home: As for the constructor.
+            options: Passed on to `openai.OpenAI`.
+
+        Raises:
+            AuthError: The host needs a key, and there is none.
+            ValueError: This is no http address.
+        """
+        address = connect.server_url(url)
+        host = host or hosts.host_at(address)
+        return cls(connect.official(host, api_key=api_key, base_url=address, **options), host=host, home=home)
+
+    @classmethod
+    def local(
+        cls,
+        *,
+        home: Path | str | None = None,
+        engine: str = "torch",
+        aliases: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Train and answer on this machine, in this process; jobs go on in a process of their own.
+
+        Args:
+            home: Where jobs, files and models are kept.
+            engine: `torch`, or `simulated`: the same jobs without training, for tests.
+            aliases: Further names of models, such as {"gpt-4o-mini": "smollm2-135m"}.
+            settings: Further fields of `local_backend.settings.Settings`.
+
+        Raises:
+            MissingDependencyError: The extra `local` is not installed; the text is the command.
+        """
+        try:
+            from local_backend import in_process
+        except ImportError as error:
+            if (error.name or "").startswith(("local_backend", "ftclient")):
+                raise  # a fault of ours, not a missing package
+            raise MissingDependencyError(_LOCAL_INSTALL) from error
+        home = Path(home) if home is not None else default_home()
+        chosen = in_process.Settings(home=home, engine=engine, aliases=aliases or {}, **settings)
+        return cls(in_process.client(chosen), host=hosts.LOCAL, home=home)
+
+    @classmethod
+    def from_env(cls, *, home: Path | str | None = None) -> Self:
+        """Connect to what FTCLIENT_BACKEND names (`local` if it is not set), with FTCLIENT_API_KEY if that is set.
+
+        Raises:
+            ValueError: FTCLIENT_BACKEND is neither the name of a host nor an address.
+        """
+        return cls.named(os.environ.get("FTCLIENT_BACKEND") or "local", home=home)
+
+    @classmethod
+    def named(cls, backend: str, *, home: Path | str | None = None, api_key: str | None = None) -> Self:
+        """Connect to a backend by its name (`local`, `openai`, `nebius`, ...) or address.
+
+        Raises:
+            ValueError: This is neither the name of a host nor an address.
+        """
+        key = api_key or os.environ.get("FTCLIENT_API_KEY")
+        if "://" in backend:
+            return cls.at(backend, api_key=key, home=home)
+        host = hosts.host_named(backend)
+        if host.is_local:
+            return cls.local(home=home)
+        if host is hosts.AZURE:
+            return cls.azure(_azure_endpoint(), api_key=key, home=home)
+        return cls(connect.official(host, api_key=key), host=host, home=home)
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the connections."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Where it is connected to; never with a key."""
+        return f"<Client at {self.host.title}>"
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on."""
+        self._official.close()
+
+    def check(
+        self, data: Dataset, *, model: str | None = None, method: MethodType = "supervised", is_training: bool = True
+    ) -> Report:
+        """Check a dataset by the host's rules, and at the local backend with the model's own tokenizer too."""
+        report = data.check(model=model, method=method, limits=self.host.limits, is_training=is_training)
+        if not (self.host.is_local and model and report.ok):
+            return report
+        from ftclient.jobs.local import check_with_tokenizer
+
+        return check_with_tokenizer(self._official, self.host, file_id=self.upload(data), model=model, method=method)
+
+    def upload(self, data: Dataset, *, progress: Progress | None = None) -> str:
+        """Return the id of a file at the host with exactly this content, sending it only if need be."""
+        from ftclient.jobs.upload import upload
+
+        return upload(self._official, self.host, data, journal=self._journal, name=data.name, progress=progress)
+
+    def plan(
+        self,
+        train: Dataset,
+        *,
+        model: str,
+        valid: Dataset | None = None,
+        method: Method | None = None,
+        local: LocalOptions | None = None,
+        suffix: str | None = None,
+        seed: int | None = None,
+        **more: Any,
+    ) -> Plan:
+        """Check the data and say what the job will take; nothing is started.
+
+        Args:
+            train: What to learn from.
+            model: A base model, or a tuned one to go on from.
+            valid: What to measure on along the way.
+            method: Supervised(), DPO() or Reinforcement(...); None is Supervised().
+            local: Choices that only the local backend knows.
+            suffix: Part of the tuned model's name, up to 64 characters.
+            seed: Makes the run repeatable.
+            more: Further fields of JobRequest: metadata, integrations, extra_body.
+
+        Raises:
+            DataError: A dataset has errors; `error.report` lists them.
+            UnsupportedError: The host cannot do this.
+        """
+        request = JobRequest(
+            model=model,
+            train=train,
+            valid=valid,
+            method=method or Supervised(),
+            local=local,
+            suffix=suffix,
+            seed=seed,
+            **more,
+        )
+        return make_plan(self._official, self.host, request, upload=self.upload)
+
+    def train(
+        self,
+        plan: Plan,
+        *,
+        max_cost_usd: Decimal | float | str | None = None,
+        run_id: str | None = None,
+        progress: Progress | None = None,
+    ) -> Job:
+        """Start the planned job, exactly once, and return it at once.
+
+        Args:
+            plan: What to run.
+            max_cost_usd: Refuse if it would cost more, or nobody knows what it costs.
+            run_id: A name for this launch; running the same script again then returns the job that it started.
+            progress: Told about uploaded bytes.
+
+        Raises:
+            BudgetError: The limit is too low; nothing was sent.
+            UnavailableError: It is not known whether the job was created; the text says what to do.
+        """
+        from ftclient.jobs.launch import launch
+
+        if max_cost_usd is not None:
+            plan.check_budget(max_cost_usd)
+        run_id = run_id or new_run_id()
+        made = launch(self._official, self.host, plan.request, journal=self._journal, run_id=run_id, progress=progress)
+        self._journal.keep_plan(run_id, plan.to_json())
+        return self._job(made.id, made)
+
+    def job(self, job_id: str) -> Job:
+        """Return a job by its id, from any process.
+
+        Raises:
+            JobNotFoundError: The host has no such job.
+        """
+        job = self._job(job_id)
+        job.refresh()
+        return job
+
+    def jobs(self, *, limit: int = 20, metadata: Mapping[str, str] | None = None) -> list[Job]:
+        """Return the newest jobs, newest first, of all processes and people that use this host or home."""
+        from itertools import islice
+
+        chosen: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
+        with errors_of(self.host):
+            found = list(islice(self._official.fine_tuning.jobs.list(limit=min(limit, 100), **chosen), limit))
+        return [self._job(each.id, each) for each in found]
+
+    def find_lost(self) -> list[Launch]:
+        """Look for the jobs of launches that were never answered; return those whose outcome is still unknown."""
+        from ftclient.jobs.launch import reconcile
+
+        return reconcile(self._official, self.host, self._journal)
+
+    def chat(self, model: str, prompt: Prompt, *, system: str | None = None, **options: Any) -> str:
+        """Return a model's answer as text.
+
+        Args:
+            model: Any model of the host, base or tuned.
+            prompt: What the user says, or messages.
+            system: A system message before it.
+            options: Passed on: temperature, max_tokens, seed, ...
+        """
+        from ftclient.evaluate.chat import answer, messages_of
+
+        return answer(self._official, self.host, model, messages_of(prompt, system=system), options)
+
+    def chat_stream(self, model: str, prompt: Prompt, *, system: str | None = None, **options: Any) -> Iterator[str]:
+        """Yield the answer piece by piece as it is written; arguments as for `chat`."""
+        from ftclient.evaluate.chat import messages_of, pieces
+
+        return pieces(self._official, self.host, model, messages_of(prompt, system=system), options)
+
+    def evaluate(self, data: Dataset, *, models: Sequence[str], **options: Any) -> Comparison:
+        """Ask each model the questions of a held-out dataset and compare the answers with the expected ones.
+
+        Args:
+            data: Examples that end with the expected answer.
+            models: Whom to ask.
+            options: max_tokens, progress (see `ftclient.evaluate.compare.compare`).
+        """
+        from ftclient.evaluate.compare import compare, questions_of
+
+        return compare(self._official, self.host, questions_of(data), models=models, **options)
+
+    def models(self) -> list[Model]:
+        """Return the models that this key can use."""
+        with errors_of(self.host):
+            return list(self._official.models.list())
+
+    def delete_model(self, model: str) -> None:
+        """Delete a tuned model for good."""
+        self.host.require("model_delete", "delete models")
+        with errors_of(self.host):
+            self._official.models.delete(model)
+
+    def files(self) -> list[FileObject]:
+        """Return the files that the host keeps, newest first."""
+        with errors_of(self.host):
+            return list(self._official.files.list())
+
+    def delete_file(self, file_id: str) -> None:
+        """Delete a file for good."""
+        with errors_of(self.host):
+            self._official.files.delete(file_id)
+
+    def machine(self) -> dict[str, Any]:
+        """Return the state of the local backend's machine; {} at other hosts."""
+        from ftclient.jobs.local import machine
+
+        return machine(self._official, self.host) if self.host.is_local else {}
+
+    def _job(self, job_id: str, latest: FineTuningJob | None = None) -> Job:
+        return Job(self._official, self.host, job_id, watcher=_watch, latest=latest)
+
+
+def _watch(job: Job) -> FineTuningJob:
+    from ftclient.view.watch import watch
+
+    return watch(job)
+
+
+def _azure_endpoint() -> str:
+    endpoint = os.environ.get("AZURE_OPENAI_ENDPOINT")
+    if not endpoint:
+        raise ValueError("Set AZURE_OPENAI_ENDPOINT to the address of your Azure resource or project.")
+    return endpoint

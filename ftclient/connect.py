@@ -1,0 +1,80 @@
+"""From a key and an address to the official client, and to the host behind it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ftclient import hosts
+from ftclient.errors import AuthError
+from ftclient.hosts import Host
+from ftclient.wire import missing_key
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+_NO_KEY = "none"
+"""What is sent to servers of this project that ask for no key; the official client insists on one."""
+
+
+def official(host: Host, *, api_key: str | None = None, base_url: str | None = None, **options: Any) -> OpenAI:
+    """Return the official client for `host`.
+
+    Args:
+        host: Gives the address and the name of the key's environment variable, where they are not given.
+        api_key: None takes it from the environment.
+        base_url: None takes OPENAI_BASE_URL for OpenAI, else the host's own.
+        options: Passed on to `openai.OpenAI`.
+
+    Raises:
+        AuthError: There is no key.
+    """
+    from openai import OpenAI
+
+    key = api_key or os.environ.get(host.key_env) or (_NO_KEY if host.is_local else None)
+    if not key:
+        raise AuthError(missing_key(host))
+    return OpenAI(api_key=key, base_url=base_url or _address(host), **options)
+
+
+def azure(endpoint: str, *, api_key: str | None = None, api_version: str | None = None, **options: Any) -> OpenAI:
+    """Return the official client for an Azure endpoint, classic or of a project.
+
+    Raises:
+        AuthError: There is no key.
+    """
+    from openai import AzureOpenAI, OpenAI
+
+    key = api_key or os.environ.get(hosts.AZURE.key_env)
+    if not key:
+        raise AuthError(missing_key(hosts.AZURE))
+    if "/openai/v1" in endpoint:
+        return OpenAI(api_key=key, base_url=endpoint, **options)
+    if "/api/projects/" in endpoint:
+        return OpenAI(api_key=key, base_url=endpoint.rstrip("/") + "/openai/v1/", **options)
+    # The version that Azure's own guide to fine-tuning names (2026).
+    version = api_version or os.environ.get("OPENAI_API_VERSION") or "2025-04-01-preview"
+    return AzureOpenAI(api_key=key, azure_endpoint=endpoint, api_version=version, **options)
+
+
+def server_url(url: str) -> str:
+    """Return the address of an API with the path that everybody forgets: `http://gpu:8000` -> `http://gpu:8000/v1`.
+
+    Raises:
+        ValueError: This is no http address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no address of a server; it should look like http://127.0.0.1:8000/v1")
+    return url if parts.path.strip("/") else url.rstrip("/") + "/v1"
+
+
+def host_of(client: OpenAI) -> Host:
+    """Return the host that an official client made elsewhere talks to."""
+    return hosts.host_at(str(client.base_url))
+
+
+def _address(host: Host) -> str | None:
+    moved = os.environ.get("OPENAI_BASE_URL") if host is hosts.OPENAI else None
+    return moved or host.base_url

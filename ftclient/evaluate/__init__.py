@@ -1,0 +1,1 @@
+"""Asking models the held-out questions, and scoring what they answer."""

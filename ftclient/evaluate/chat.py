@@ -1,0 +1,40 @@
+"""One question to one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from ftclient.hosts import Host
+from ftclient.wire import errors_of
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+Prompt = str | Sequence[Mapping[str, Any]]
+"""What the user says, or a whole conversation as messages."""
+
+
+def messages_of(prompt: Prompt, *, system: str | None = None) -> list[dict[str, Any]]:
+    """Return a prompt as messages, after a system message if one is given."""
+    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(each) for each in prompt]
+    return [{"role": "system", "content": system}, *said] if system else said
+
+
+def answer(openai: OpenAI, host: Host, model: str, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> str:
+    """Return the model's answer as text ("" when it says nothing, as with tool calls)."""
+    with errors_of(host):
+        completion = openai.chat.completions.create(model=model, messages=cast("Any", messages), **options)
+    return completion.choices[0].message.content or ""
+
+
+def pieces(
+    openai: OpenAI, host: Host, model: str, messages: list[dict[str, Any]], options: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield the answer as it is written; closing the iterator ends the generation."""
+    with errors_of(host):
+        wanted: dict[str, Any] = {**options, "messages": messages}
+        with openai.chat.completions.create(model=model, stream=True, **wanted) as stream:
+            for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield chunk.choices[0].delta.content

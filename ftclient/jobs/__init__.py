@@ -1,0 +1,1 @@
+"""Jobs: what to ask for, launching exactly once, following, and what came out."""

@@ -1,0 +1,161 @@
+"""What this machine asked of hosts, on disk before it is sent: `client.db` in the client's home.
+
+A launch is written down before the POST that may cost money, and its outcome after it. Whatever happens in between,
+the next reader knows that a job may exist and under which run id to look for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ftclient.errors import FtclientError
+from ftclient.home import open_home
+
+LaunchState = Literal["intended", "created", "refused", "unknown"]
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS launches (
+    run_id TEXT PRIMARY KEY, base_url TEXT NOT NULL, state TEXT NOT NULL, job_id TEXT, fingerprint TEXT NOT NULL,
+    body TEXT NOT NULL, plan TEXT, created_at REAL NOT NULL, updated_at REAL NOT NULL, note TEXT
+);
+CREATE TABLE IF NOT EXISTS uploads (
+    base_url TEXT NOT NULL, sha256 TEXT NOT NULL, purpose TEXT NOT NULL, file_id TEXT NOT NULL,
+    uploaded_at REAL NOT NULL, PRIMARY KEY (base_url, sha256, purpose)
+);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One launch as the journal knows it."""
+
+    run_id: str
+    base_url: str
+    state: LaunchState
+    """`intended`: on its way. `created`: `job_id` exists. `refused`: the host said no. `unknown`: nobody knows."""
+    job_id: str | None
+    fingerprint: str
+    """sha256 of the files and the parameters: what makes two launches the same."""
+    body: Mapping[str, Any]
+    created_at: float
+    note: str | None
+
+
+class Journal:
+    """The journal of one home. Safe to use from several threads and processes; every call is durable."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "client.db"
+        self._ready = False
+
+    def intend(self, launch: Launch) -> None:
+        """Write down a launch before it is sent; a launch of this run id that was refused is opened again."""
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO launches VALUES (?, ?, 'intended', NULL, ?, ?, NULL, ?, ?, NULL)"
+                " ON CONFLICT (run_id) DO UPDATE"
+                " SET state = 'intended', body = excluded.body, updated_at = excluded.updated_at"
+                " WHERE state = 'refused'",
+                (
+                    launch.run_id,
+                    launch.base_url,
+                    launch.fingerprint,
+                    json.dumps(launch.body),
+                    launch.created_at,
+                    time.time(),
+                ),
+            )
+
+    def settle(self, run_id: str, state: LaunchState, *, job_id: str | None = None, note: str | None = None) -> None:
+        """Write down how a launch went. A job once known is never forgotten."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE launches SET state = ?, job_id = ?, note = ?, updated_at = ?"
+                " WHERE run_id = ? AND state != 'created'",
+                (state, job_id, note, time.time(), run_id),
+            )
+
+    def launch(self, run_id: str) -> Launch | None:
+        """Return the launch of this run id, if there is one."""
+        found = self._launches("WHERE run_id = ?", run_id)
+        return found[0] if found else None
+
+    def launches(self, base_url: str, *states: LaunchState) -> list[Launch]:
+        """Return the launches at `base_url` in one of `states` (all when none is named), oldest first."""
+        marks = ", ".join("?" * len(states))
+        where = f"WHERE base_url = ? AND state IN ({marks})" if states else "WHERE base_url = ?"
+        return self._launches(f"{where} ORDER BY created_at", base_url, *states)
+
+    def keep_plan(self, run_id: str, plan: Mapping[str, Any]) -> None:
+        """Keep what was estimated beside the launch, for comparison with what it took."""
+        with self._write() as db:
+            db.execute("UPDATE launches SET plan = ? WHERE run_id = ?", (json.dumps(plan), run_id))
+
+    def uploaded(self, base_url: str, sha256: str, purpose: str) -> str | None:
+        """Return the id under which these bytes were uploaded before; the host must still be asked whether it holds."""
+        with self._read() as db:
+            row = db.execute(
+                "SELECT file_id FROM uploads WHERE base_url = ? AND sha256 = ? AND purpose = ?",
+                (base_url, sha256, purpose),
+            ).fetchone()
+        return row and str(row[0])
+
+    def keep_upload(self, base_url: str, sha256: str, purpose: str, *, file_id: str) -> None:
+        """Remember which bytes a file id stands for."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)",
+                (base_url, sha256, purpose, file_id, time.time()),
+            )
+
+    def _launches(self, where: str, *values: str) -> list[Launch]:
+        columns = "run_id, base_url, state, job_id, fingerprint, body, created_at, note"
+        with self._read() as db:
+            rows = db.execute(f"SELECT {columns} FROM launches {where}", values).fetchall()  # noqa: S608 - own text
+        names = columns.split(", ")
+        return [Launch(**{**dict(zip(names, row, strict=True)), "body": json.loads(row[5])}) for row in rows]
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self._prepared(), timeout=30)
+        try:
+            yield db
+        finally:
+            db.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._read() as db, db:
+            db.execute("PRAGMA synchronous = FULL")
+            yield db
+
+    def _prepared(self) -> Path:
+        if self._ready:
+            return self._path
+        open_home(self._path.parent)
+        db = sqlite3.connect(self._path, timeout=30)
+        try:
+            self._path.chmod(0o600)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            with db:
+                db.execute("INSERT INTO meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM meta)", (VERSION,))
+            (version,) = db.execute("SELECT version FROM meta").fetchone()
+        finally:
+            db.close()
+        if version != VERSION:
+            raise FtclientError(
+                f"{self._path} was written by another version of ftclient (format {version}, this one reads {VERSION})."
+                " Update ftclient, or use another --home."
+            )
+        self._ready = True
+        return self._path

@@ -1,0 +1,203 @@
+"""Launching a job exactly once.
+
+The journal has the launch on disk before the POST; the run id travels in the job's metadata and as Idempotency-Key.
+The official client may not repeat the POST. When no answer comes, the job is looked for by its run id and adopted. It
+is sent again only where that cannot start a second one: after a refusal, or at a host that honours the key. Otherwise
+the launch stays `unknown` until someone decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateLimitError, UnavailableError
+from ftclient.hosts import Host
+from ftclient.jobs.journal import Journal, Launch
+from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
+from ftclient.jobs.upload import Progress, upload
+from ftclient.wire import errors_of
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.fine_tuning import FineTuningJob
+
+LOOKS_S = (0.0, 0.5, 2.0)
+"""Pauses before each look for a job whose creation was not answered."""
+_SENDS = 4
+_SEARCHED_JOBS = 500
+"""Newest jobs that are looked through where the host ignores the filter by metadata."""
+
+
+def launch(
+    openai: OpenAI,
+    host: Host,
+    request: JobRequest,
+    *,
+    journal: Journal,
+    run_id: str | None = None,
+    progress: Progress | None = None,
+) -> FineTuningJob:
+    """Upload what is needed and create the job, or return the job that this run id already made.
+
+    Args:
+        openai: The official client.
+        host: Where it goes.
+        request: The job.
+        journal: Where the launch is written down.
+        run_id: Names the launch, so that a script that is run again finds its job; None is a new launch.
+        progress: Told about uploaded bytes.
+
+    Raises:
+        UnavailableError: It is not known whether the job exists; the text says how to find out.
+        FtclientError: The host refused.
+        ValueError: The run id was used for another job.
+    """
+    request.check_host(host)
+    run_id = run_id or new_run_id()
+    fingerprint = _fingerprint(request)
+    before = journal.launch(run_id)
+    if before and before.fingerprint != fingerprint:
+        raise ValueError(f"run id {run_id!r} was used for another job; choose a new one")
+    if before and before.state == "created" and before.job_id:
+        with errors_of(host, job_id=before.job_id):
+            return openai.fine_tuning.jobs.retrieve(before.job_id)
+    if before and before.state in ("intended", "unknown"):
+        return _take_up(openai, host, before, journal)
+    return _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, progress=progress)
+
+
+def reconcile(openai: OpenAI, host: Host, journal: Journal) -> list[Launch]:
+    """Look for the jobs of launches without a known outcome; return those that are still not found.
+
+    Nothing is sent again.
+    """
+    base_url = str(openai.base_url)
+    for pending in journal.launches(base_url, "intended", "unknown"):
+        job = find(openai, host, pending.run_id)
+        if job is not None:
+            journal.settle(pending.run_id, "created", job_id=job.id)
+    return journal.launches(base_url, "intended", "unknown")
+
+
+def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
+    """Return the job that carries this run id, if the host has one."""
+    with errors_of(host):
+        for number, job in enumerate(openai.fine_tuning.jobs.list(metadata={RUN_KEY: run_id}, limit=100)):
+            if (job.metadata or {}).get(RUN_KEY) == run_id:
+                return job
+            if number >= _SEARCHED_JOBS:
+                break
+    return None
+
+
+def _begin(
+    openai: OpenAI,
+    host: Host,
+    request: JobRequest,
+    *,
+    journal: Journal,
+    run_id: str,
+    fingerprint: str,
+    progress: Progress | None,
+) -> FineTuningJob:
+    training_file = upload(openai, host, request.train, journal=journal, name="train.jsonl", progress=progress)
+    validation_file = None
+    if request.valid is not None:
+        validation_file = upload(openai, host, request.valid, journal=journal, name="valid.jsonl", progress=progress)
+    entry = Launch(
+        run_id=run_id,
+        base_url=str(openai.base_url),
+        state="intended",
+        job_id=None,
+        fingerprint=fingerprint,
+        body=request.body(training_file=training_file, validation_file=validation_file, run_id=run_id),
+        created_at=time.time(),
+        note=None,
+    )
+    journal.intend(entry)
+    return _send(openai, host, entry, journal)
+
+
+def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
+    """Go on with a launch that a killed process left behind."""
+    job = _look(openai, host, entry.run_id)
+    if job is not None:
+        journal.settle(entry.run_id, "created", job_id=job.id)
+        return job
+    if not host.is_local:
+        raise _unknown(host, entry, journal)
+    return _send(openai, host, entry, journal)
+
+
+def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
+    """POST until there is an outcome; only refusals, and hosts that honour the key, are tried twice."""
+    for attempt in range(_SENDS):
+        try:
+            job = _create(openai, host, entry)
+        except RateLimitError as error:  # refused: there is no job, and asking again cannot make two
+            if attempt + 1 == _SENDS or error.code == "insufficient_quota":
+                journal.settle(entry.run_id, "refused", note=str(error))
+                raise
+            time.sleep(2**attempt)
+            continue
+        except UnavailableError:
+            found = _look(openai, host, entry.run_id)
+            if found is None and host.is_local:
+                continue
+            if found is None:
+                break
+            job = found
+        except FtclientError as error:
+            journal.settle(entry.run_id, "refused", note=str(error))
+            raise
+        journal.settle(entry.run_id, "created", job_id=job.id)
+        return job
+    raise _unknown(host, entry, journal)
+
+
+def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
+    body = dict(entry.body)
+    once = openai.with_options(max_retries=0)
+    with errors_of(host):
+        job = once.fine_tuning.jobs.create(
+            model=body.pop("model"),
+            training_file=body.pop("training_file"),
+            extra_body=body,
+            extra_headers={"Idempotency-Key": entry.run_id},
+        )
+    if not getattr(job, "id", None):
+        # A proxy's page in place of an answer: what the host did is not known.
+        raise UnavailableError(f"{host.title} sent no job in answer to the request for one.")
+    return job
+
+
+def _look(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
+    """Look for a job a few times; a list that cannot be read counts as not found."""
+    for pause_s in LOOKS_S:
+        time.sleep(pause_s)
+        try:
+            job = find(openai, host, run_id)
+        except (BackendError, JobNotFoundError):
+            continue
+        if job is not None:
+            return job
+    return None
+
+
+def _unknown(host: Host, entry: Launch, journal: Journal) -> UnavailableError:
+    text = (
+        f"{host.title} did not answer, and lists no job of this launch ({entry.run_id}): it may or may not exist. "
+        "Nothing is sent again. `ftclient jobs` looks for it once more."
+    )
+    journal.settle(entry.run_id, "unknown", note="no answer, and not in the list")
+    return UnavailableError(text)
+
+
+def _fingerprint(request: JobRequest) -> str:
+    body: dict[str, Any] = request.body(
+        training_file=request.train.sha256, validation_file=request.valid.sha256 if request.valid else None
+    )
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

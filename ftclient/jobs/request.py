@@ -1,0 +1,74 @@
+"""A job as it is asked for, before anything is sent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftclient.data import Dataset
+from ftclient.errors import UnsupportedError
+from ftclient.hosts import Host
+from ftclient.jobs.local_options import LocalOptions
+from ftclient.jobs.methods import Method, Supervised
+
+RUN_KEY = "ftclient_run"
+"""The key in a job's metadata under which the run id travels."""
+
+
+def new_run_id() -> str:
+    """Return a name for one launch that no other launch has."""
+    return f"run-{uuid.uuid4().hex}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """Everything that makes one job what it is."""
+
+    model: str
+    train: Dataset
+    valid: Dataset | None = None
+    method: Method = field(default_factory=Supervised)
+    local: LocalOptions | None = None
+    """Only for the local backend; other hosts never receive it."""
+    suffix: str | None = None
+    """Up to 64 characters that become part of the tuned model's name."""
+    seed: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    integrations: Sequence[Mapping[str, Any]] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of the create body that this host understands, such as Azure's `trainingType`."""
+
+    def check_host(self, host: Host) -> None:
+        """Refuse what `host` cannot do, before anything is sent.
+
+        Raises:
+            UnsupportedError: The text names what cannot be done there, and what can.
+        """
+        if self.method.type not in host.methods:
+            able = ", ".join(sorted(host.methods))
+            raise UnsupportedError(f"{host.title} cannot tune by {self.method.type}; it can by: {able}.")
+        if self.local is not None and not host.is_local:
+            raise UnsupportedError(
+                f"LocalOptions are for the local backend alone, and {host.title} would not understand them. "
+                "Leave local= away, or use Client.local()."
+            )
+        if self.valid is not None:
+            host.require("validation_file", "take a validation file")
+
+    def body(self, *, training_file: str, validation_file: str | None, run_id: str | None = None) -> dict[str, Any]:
+        """Return the create body; what was not chosen is not in it."""
+        metadata = {**self.metadata, **({RUN_KEY: run_id} if run_id else {})}
+        chosen: dict[str, Any] = {
+            "model": self.model,
+            "training_file": training_file,
+            "validation_file": validation_file,
+            "method": self.method.body(),
+            "suffix": self.suffix,
+            "seed": self.seed,
+            "metadata": metadata or None,
+            "integrations": [dict(each) for each in self.integrations] or None,
+            "local": (self.local.body() or None) if self.local else None,
+        }
+        return {**{key: value for key, value in chosen.items() if value is not None}, **self.extra_body}

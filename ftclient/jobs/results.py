@@ -1,0 +1,132 @@
+"""What a job leaves behind: metrics by step, and the final model."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+    from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
+
+_NAMES = (
+    "train_loss",
+    "train_mean_token_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
+_CSV_NAMES = {"train_accuracy": "train_mean_token_accuracy"}
+"""The result file calls one column by an older name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMetrics:
+    """Numbers after one step. Losses are in nats a token, accuracies shares of 1; None was not measured."""
+
+    step: int
+    train_loss: float | None = None
+    train_mean_token_accuracy: float | None = None
+    valid_loss: float | None = None
+    valid_mean_token_accuracy: float | None = None
+    full_valid_loss: float | None = None
+    full_valid_mean_token_accuracy: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the host measured, under its own names."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The measured numbers as one flat object."""
+        flat = {name: value for name, value in asdict(self).items() if name != "extra" and value is not None}
+        return {**flat, **self.extra}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """A job that ended well."""
+
+    job_id: str
+    model: str
+    """Name of the tuned model, to be used wherever a model's name is."""
+    metrics: Sequence[StepMetrics]
+    checkpoints: Sequence[FineTuningJobCheckpoint]
+    trained_tokens: int | None
+    """Billed tokens over all epochs."""
+    job: FineTuningJob
+    """The job as the API returned it last."""
+
+
+def metrics_of_events(events: Iterable[FineTuningJobEvent]) -> list[StepMetrics]:
+    """Return the metrics that events carry, by step."""
+    rows: dict[int, StepMetrics] = {}
+    for event in events:
+        if event.type == "metrics" and isinstance(event.data, Mapping):
+            row = _row(event.data)
+            if row:
+                rows[row.step] = row
+    return [rows[step] for step in sorted(rows)]
+
+
+def metrics_of_file(content: bytes) -> list[StepMetrics]:
+    """Return the metrics of a result file, which hosts send as CSV or as CSV in base64."""
+    text = decode_result(content).decode("utf-8-sig", errors="replace")
+    rows = (_row({_CSV_NAMES.get(name, name): cell for name, cell in line.items() if name}) for line in _lines(text))
+    return [row for row in rows if row]
+
+
+def decode_result(content: bytes) -> bytes:
+    """Return the CSV of a result file, taking base64 off if it is there."""
+    packed = b"".join(content.split())
+    try:
+        plain = base64.b64decode(packed, validate=True)
+    except binascii.Error:
+        return content
+    # A header line has a comma or an underscore in it, so real CSV never passes as base64; an empty file is itself.
+    return plain or content
+
+
+def merge(first: Sequence[StepMetrics], second: Sequence[StepMetrics]) -> list[StepMetrics]:
+    """Return one row a step, with the numbers of both; where both have one, `second` wins."""
+    rows = {row.step: row.to_json() for row in first}
+    for row in second:
+        rows[row.step] = {**rows.get(row.step, {}), **row.to_json()}
+    merged = (_row(rows[step]) for step in sorted(rows))
+    return [row for row in merged if row]
+
+
+def _lines(text: str) -> Iterable[Mapping[str, str]]:
+    return csv.DictReader(io.StringIO(text))
+
+
+def _row(data: Mapping[str, Any]) -> StepMetrics | None:
+    step = _number(data.get("step"))
+    if step is None or not step.is_integer():
+        return None
+    known = {name: _number(data.get(name)) for name in _NAMES}
+    extra = {
+        name: _number_or_text(value)
+        for name, value in data.items()
+        if name not in (*_NAMES, "step", "total_steps") and value not in (None, "")
+    }
+    return StepMetrics(step=int(step), **known, extra=extra)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _number_or_text(value: object) -> object:
+    number = _number(value)
+    return value if number is None else number

@@ -1,0 +1,79 @@
+"""From a request to a plan: check, and ask whoever knows what the job will take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ftclient.cost.access import access_notes
+from ftclient.cost.plan import Plan, hosted_plan, local_plan
+from ftclient.data import Dataset, Report
+from ftclient.errors import DataError
+from ftclient.hosts import Host
+from ftclient.jobs.local import check_with_tokenizer, forecast
+from ftclient.jobs.request import JobRequest
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+
+def make_plan(openai: OpenAI, host: Host, request: JobRequest, *, upload: Callable[[Dataset], str]) -> Plan:
+    """Return the plan of a job at `host`.
+
+    Args:
+        openai: The official client.
+        host: Where the job would run.
+        request: The job.
+        upload: Returns the id of a file with this content; the local backend plans on uploaded files.
+
+    Raises:
+        DataError: A dataset has errors; `error.report` lists them.
+        UnsupportedError: The host cannot do this.
+        BackendError: The local backend refused. A hosted plan is made without the host, and says so.
+    """
+    request.check_host(host)
+    report = _check(host, request)
+    if host.is_local:
+        return _ask_local(openai, host, request, upload)
+    return hosted_plan(request, host, report, notes=access_notes(openai, host, model=request.model))
+
+
+def _check(host: Host, request: JobRequest) -> Report:
+    """Return the check of the training file, once both files are without errors."""
+    if request.valid is not None:
+        _refuse(_report(host, request, request.valid, is_training=False), request.valid)
+    report = _report(host, request, request.train, is_training=True)
+    _refuse(report, request.train)
+    return report
+
+
+def _report(host: Host, request: JobRequest, data: Dataset, *, is_training: bool) -> Report:
+    return data.check(
+        model=request.model,  # at the local backend its tokens are counted there
+        method=request.method.type,
+        limits=host.limits,
+        is_training=is_training,
+    )
+
+
+def _ask_local(openai: OpenAI, host: Host, request: JobRequest, upload: Callable[[Dataset], str]) -> Plan:
+    file_id = upload(request.train)
+    valid_id = upload(request.valid) if request.valid else None
+    body = request.body(training_file=file_id, validation_file=valid_id)
+    plan = local_plan(request, host, forecast(openai, host, body))
+    machine = plan.machine
+    if machine and (machine.longest_example_tokens or 0) > (machine.context_tokens or float("inf")):
+        method = request.method.type
+        report = check_with_tokenizer(openai, host, file_id=file_id, model=request.model, method=method)
+        _refuse(report, request.train)
+    return plan
+
+
+def _refuse(report: Report, data: Dataset) -> None:
+    if report.ok:
+        return
+    first = next(issue for issue in report.issues if issue.severity == "error")
+    where = f"line {first.line}: " if first.line else ""
+    n_errors = "1 error" if report.n_errors == 1 else f"{report.n_errors:,} errors"
+    text = f"{data.name} has {n_errors}; the first: {where}{first.message} `ftclient check` lists them all."
+    raise DataError(text, report)

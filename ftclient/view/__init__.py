@@ -1,0 +1,1 @@
+"""What people see of jobs: the live view, plain lines, notebooks."""

@@ -1,0 +1,141 @@
+"""One picture of a job, fitted to the terminal it is drawn on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.text import Text
+
+from ftclient.view.plot import TRAIN_STYLE, VALID_STYLE, plot
+from ftclient.view.scene import Scene
+from ftclient.view.words import PATH, clock, ending, headline, printable, status_name
+
+_WIDEST = 100
+"""Wider lines are hard to read."""
+_LOW, _LOWER = 24, 16
+"""Terminals of fewer lines get a smaller plot, then none."""
+_BAD = frozenset({"failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is known of a job now, as something that rich can draw."""
+
+    scene: Scene
+    now: float
+    """Unix time of the picture."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it into what the terminal has."""
+        width = min(options.max_width, _WIDEST)
+        inner, plain = width - 4, options.ascii_only
+        lines: list[RenderableType] = [
+            _cut(headline(self.scene), inner),
+            _path(self.scene, plain=plain),
+            *self._progress(inner, plain=plain),
+            *self._losses(inner, options.size.height, plain=plain),
+            *self._events(inner, options.size.height),
+            *self._end(),
+        ]
+        yield Panel(
+            Group(*lines),
+            title=Text(self.scene.job_id, style="bold"),
+            title_align="left",
+            width=width,
+            padding=(0, 1),
+            border_style=_border(self.scene.status),
+            box=box.ASCII if plain else box.ROUNDED,
+        )
+
+    def _progress(self, width: int, *, plain: bool) -> list[Text]:
+        scene = self.scene
+        lines = []
+        if scene.total_steps:
+            count = f" {scene.step}/{scene.total_steps} {scene.step / scene.total_steps:4.0%}"
+            lines.append(_bar(scene.step / scene.total_steps, width - len(count), plain=plain).append(count))
+        facts = []
+        if scene.tokens_per_s and not scene.ended:
+            facts.append(f"{scene.tokens_per_s:,.0f} tokens/s")
+        if scene.job:
+            facts.append(clock(scene.elapsed_s(self.now)))
+        left_s = scene.remaining_s(self.now)
+        if scene.status == "running" and left_s is not None:
+            facts.append(f"about {clock(left_s)} left")
+        if facts:
+            lines.append(Text((", " if plain else " · ").join(facts)))
+        if scene.trouble:
+            lines.append(Text(printable(scene.trouble), style="yellow"))
+        return lines
+
+    def _losses(self, width: int, height: int, *, plain: bool) -> list[Text]:
+        scene = self.scene
+        rows = 7 if height >= _LOW else 4 if height >= _LOWER else 0
+        drawn = plot(scene.train, scene.valid, width=width, height=rows, last_step=scene.total_steps, ascii_only=plain)
+        legend = Text()
+        for name, series, style, mark in (
+            ("train", scene.train, TRAIN_STYLE, "*" if plain else "⠒"),
+            ("validation", scene.valid, VALID_STYLE, "o" if plain else "●"),
+        ):
+            if series:
+                legend.append(f"{mark} {name} loss {series[max(series)]:.3f}  ", style=style)
+        legend.rstrip()
+        return [*drawn, legend] if legend else drawn
+
+    def _events(self, width: int, height: int) -> list[Text]:
+        shown = 5 if height >= _LOW else 2
+        born = self.scene.job.created_at if self.scene.job else 0
+        lines = []
+        for event in list(self.scene.events)[-shown:]:
+            style = {"error": "red", "warn": "yellow"}.get(event.level, "dim")
+            age = clock(event.created_at - born)
+            lines.append(_cut(f"{age:>5} {event.message}", width, style=style))
+        return lines
+
+    def _end(self) -> list[Text]:
+        style = "red" if self.scene.status in _BAD else "bold"
+        return [Text(line, style=style, overflow="fold") for line in ending(self.scene)]
+
+
+def _path(scene: Scene, *, plain: bool) -> Text:
+    """Return the statuses of a job's way, with the one where it stands."""
+    status, text = scene.status, Text()
+    steps = PATH if status in PATH else (*PATH[:-1], status)
+    if status == "connecting":
+        return text.append(status, style="dim")
+    at = steps.index(status)
+    for i, step in enumerate(steps):
+        if i < at or scene.status == "succeeded":
+            mark, style = "+" if plain else "✓", "green"
+        elif i == at:
+            mark, style = (">" if plain else "●"), "bold red" if status in _BAD else "bold"
+        else:
+            mark, style = ("." if plain else "○"), "dim"
+        text.append(f"{mark} {status_name(step)}  ", style=style)
+    text.rstrip()
+    return text
+
+
+def _bar(share: float, width: int, *, plain: bool) -> Text:
+    """Return a bar that is full at a share of 1, to half a column."""
+    width = max(4, width)
+    halves = math.floor(min(1.0, max(0.0, share)) * width * 2)
+    if plain:
+        full = halves // 2
+        return Text("#" * full + "-" * (width - full))
+    full, half = divmod(halves, 2)
+    text = Text("━" * full + ("╸" if half else ""), style="green")
+    return text.append("─" * (width - full - half), style="dim")
+
+
+def _border(status: str) -> str:
+    return {"succeeded": "green", "failed": "red", "cancelled": "red", "paused": "yellow"}.get(status, "blue")
+
+
+def _cut(text: str, width: int, *, style: str = "") -> Text:
+    line = Text(printable(text), style=style, no_wrap=True)
+    line.truncate(width, overflow="ellipsis")
+    return line

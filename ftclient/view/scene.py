@@ -1,0 +1,104 @@
+"""What is known of a job at one moment, collected for showing."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ftclient.jobs.follow import ENDED, Poll
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+
+_KEPT_EVENTS = 12
+_EVALUATIONS = ("full_valid_loss", "valid_loss")
+
+
+@dataclass
+class Scene:
+    """One job, as far as it has been seen."""
+
+    job_id: str
+    host_title: str
+    job: FineTuningJob | None = None
+    events: deque[FineTuningJobEvent] = field(default_factory=lambda: deque(maxlen=_KEPT_EVENTS))
+    train: dict[int, float] = field(default_factory=dict)
+    """Training loss by step."""
+    valid: dict[int, float] = field(default_factory=dict)
+    """Validation loss by step."""
+    step: int = 0
+    total_steps: int | None = None
+    first_step_at: float | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """Speed and time left, where the host says them (`progress` of GET /v1/local/jobs/{id})."""
+    trouble: str | None = None
+    """Why the host gives no answer just now."""
+
+    def add(self, poll: Poll, *, details: Mapping[str, Any] | None = None) -> None:
+        """Take in what one look has brought."""
+        self.job = poll.job or self.job
+        self.trouble = poll.trouble
+        for event in poll.events:
+            self.events.append(event)
+            self._add_metrics(event)
+        found = (details or {}).get("progress")
+        if isinstance(found, Mapping):
+            self.progress = found
+
+    @property
+    def status(self) -> str:
+        """The job's status in the host's words; `connecting` before the first answer."""
+        return self.job.status if self.job else "connecting"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in ENDED
+
+    def elapsed_s(self, now: float) -> float:
+        """Return the age of the job; once it has ended, how long it took."""
+        if not self.job:
+            return 0.0
+        return max(0.0, (self.job.finished_at or now) - self.job.created_at)
+
+    def remaining_s(self, now: float) -> float | None:
+        """Return the time left: what the host says, else by the pace of the steps so far; None if unknown."""
+        said = self.progress.get("remaining_s")
+        if isinstance(said, int | float) and math.isfinite(said):
+            return float(said)
+        if not self.total_steps or not self.step or self.first_step_at is None:
+            return None
+        spent_s = now - self.first_step_at
+        return spent_s / self.step * (self.total_steps - self.step) if spent_s > 0 else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Training speed, where the host says it."""
+        said = self.progress.get("tokens_per_s")
+        return float(said) if isinstance(said, int | float) and math.isfinite(said) and said > 0 else None
+
+    def _add_metrics(self, event: FineTuningJobEvent) -> None:
+        data = event.data if isinstance(event.data, Mapping) else {}
+        step = data.get("step")
+        if not isinstance(step, int) or isinstance(step, bool):
+            return
+        if self.first_step_at is None:
+            self.first_step_at = float(event.created_at) or time.time()
+        self.step = max(self.step, step)
+        total = data.get("total_steps")
+        self.total_steps = total if isinstance(total, int) and total > 0 else self.total_steps
+        _put(self.train, step, data.get("train_loss"))
+        for name in _EVALUATIONS:
+            if _put(self.valid, step, data.get(name)):
+                break
+
+
+def _put(series: dict[int, float], step: int, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    series[step] = float(value)
+    return True

@@ -1,0 +1,77 @@
+"""Texts of the view that need no layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftclient.jobs.job import failure
+from ftclient.view.scene import Scene
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
+
+PATH = ("validating_files", "queued", "running", "succeeded")
+"""The way of a job that nothing happens to."""
+
+_NAMES = {"validating_files": "validating", "succeeded": "done"}
+
+
+def status_name(status: str) -> str:
+    """Return a status as the view shows it; one that is not known stands for itself."""
+    return _NAMES.get(status, printable(status))
+
+
+def headline(scene: Scene) -> str:
+    """Return model, method and hyperparameters in one line."""
+    job = scene.job
+    if job is None:
+        return f"asking {scene.host_title} ..."
+    parts = [printable(job.model), method_of(job)]
+    chosen = job.hyperparameters  # null for dpo and reinforcement
+    if chosen:
+        for name, value in (("epochs", chosen.n_epochs), ("batch", chosen.batch_size)):
+            if isinstance(value, int):
+                parts.append(f"{value} {name}" if name == "epochs" else f"{name} {value}")
+    return " · ".join(parts)
+
+
+def method_of(job: FineTuningJob) -> str:
+    """Return the way of tuning; jobs without one are supervised."""
+    return printable(job.method.type) if job.method else "supervised"
+
+
+def ending(scene: Scene) -> list[str]:
+    """Return what to do with a job that has ended or waits; [] while it goes on."""
+    job = scene.job
+    if job is None:
+        return []
+    if job.status == "succeeded" and job.fine_tuned_model:
+        name = printable(job.fine_tuned_model)
+        tokens = f", trained on {job.trained_tokens:,} tokens" if job.trained_tokens else ""
+        return [
+            f"Your model{tokens}:",
+            f"  {name}",
+            "Use it:",
+            f'  ftclient chat {name} "..."',
+            f'  client.chat("{name}", "...")',
+        ]
+    if job.status in ("failed", "cancelled", "paused"):
+        return [printable(str(failure(job)))]
+    return []
+
+
+def way_back(job_id: str) -> str:
+    """Return how to see a job again that goes on without being watched."""
+    return f"Left the view; job {job_id} goes on. Come back with: ftclient watch {job_id}"
+
+
+def clock(seconds: float) -> str:
+    """Return a time span as m:ss, or h:mm:ss."""
+    whole = max(0, int(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def printable(text: str) -> str:
+    """Return text from outside without what could move a terminal's cursor."""
+    return "".join(char if char.isprintable() else " " for char in text)

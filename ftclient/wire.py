@@ -1,0 +1,109 @@
+"""Where the official client's exceptions become ours: the one place that knows both families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ftclient.errors import (
+    AccessError,
+    AuthError,
+    BackendError,
+    FtclientError,
+    JobNotFoundError,
+    RateLimitError,
+    UnavailableError,
+)
+from ftclient.hosts import Host
+
+if TYPE_CHECKING:
+    import openai
+
+_SHUT = (
+    "OpenAI no longer starts fine-tuning jobs for this organization: self-serve fine-tuning is closing, and nobody can "
+    "create jobs after 2027-01-06. The same code trains an open model on your own machine: use Client.local() instead "
+    "of Client.openai(), or on the command line: ftclient --backend local train FILE --model smollm2-135m"
+)
+
+
+@contextmanager
+def errors_of(host: Host, *, job_id: str | None = None) -> Iterator[None]:
+    """Run a call to `host` and raise its failures as errors of this package.
+
+    Args:
+        host: Whom the call goes to; named in the texts.
+        job_id: The job that the call is about; a 404 then means that there is no such job.
+
+    Raises:
+        FtclientError: The call failed; its class says how.
+    """
+    import httpx2
+    import openai
+
+    try:
+        yield
+    except openai.OpenAIError as error:
+        raise translate(error, host, job_id=job_id) from error
+    except httpx2.HTTPError as error:  # reading a streamed body happens outside the official client's own mapping
+        raise UnavailableError(_unreachable(host, str(error) or type(error).__name__)) from error
+
+
+def translate(error: openai.OpenAIError, host: Host, *, job_id: str | None = None) -> FtclientError:
+    """Return our error for one of the official client's."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return _of_status(error, host, job_id)
+    if isinstance(error, openai.APIConnectionError):
+        cause = error.__cause__ or error
+        return UnavailableError(_unreachable(host, str(cause) or type(cause).__name__))
+    if isinstance(error, openai.APIError):
+        return BackendError(f"{_start(host)} sent an answer that cannot be read: {error.message}")
+    return AuthError(missing_key(host))
+
+
+def missing_key(host: Host) -> str:
+    """Return what to do when there is no API key for `host`."""
+    return f"No API key for {host.title}. Set {host.key_env}, or pass api_key=..."
+
+
+def _of_status(error: openai.APIStatusError, host: Host, job_id: str | None) -> FtclientError:
+    status, code = error.status_code, error.code
+    details: dict[str, Any] = {
+        "status_code": status,
+        "code": code,
+        "param": error.param,
+        "request_id": error.request_id,
+    }
+    text = _own_words(error)
+    if status == 401:  # noqa: PLR2004
+        return AuthError(f"{_start(host)} does not accept the API key. Check {host.key_env}.", **details)
+    if status == 403:  # noqa: PLR2004
+        hint = _SHUT if code == "training_not_available" else f"{_start(host)} refuses access: {text}"
+        return AccessError(hint, **details)
+    if status == 404 and job_id is not None:  # noqa: PLR2004
+        return JobNotFoundError(f"{_start(host)} knows no job {job_id!r}. `ftclient jobs` lists those it has.")
+    if status == 429:  # noqa: PLR2004
+        remedy = "Add credit to the account." if code == "insufficient_quota" else "Try again later."
+        return RateLimitError(f"{_start(host)} is limiting requests: {text} {remedy}", **details)
+    if status >= 500:  # noqa: PLR2004
+        return UnavailableError(f"{_start(host)} failed (HTTP {status}): {text} Try again later.", **details)
+    return BackendError(f"{_start(host)} refused (HTTP {status}): {text}", **details)
+
+
+def _own_words(error: openai.APIStatusError) -> str:
+    """Return the host's message as one sentence; gateways answer with pages of HTML, of which nothing is shown."""
+    text = str(error.message).strip()
+    if "<html" in text.lower() or not text:
+        return "no explanation was given."
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _unreachable(host: Host, cause: str) -> str:
+    remedy = "Is `ftclient serve` running there?" if host.is_local else "Check the network and the address."
+    return f"{_start(host)} cannot be reached: {cause.rstrip('.')}. {remedy}"
+
+
+def _start(host: Host) -> str:
+    return host.title[0].upper() + host.title[1:]
