@@ -1,0 +1,195 @@
+"""`/v1/chat/completions`: answers of base and tuned models, whole or as a stream."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from local_backend.api.backend import Backend, Here
+from local_backend.api.chat_requests import CreateChat, refuse_unsupported
+from local_backend.api.errors import ApiError, error_body, to_api_error
+from local_backend.names import new_id
+from local_backend.store.database import now
+from local_backend.task import Answer, ChatRequest, Delta, TokenLogprob
+
+router = APIRouter(prefix="/v1/chat")
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What every chunk of an answer says about itself."""
+
+    model: str
+    fingerprint: str
+    id: str = field(default_factory=lambda: new_id("chatcmpl-"))
+    created: int = field(default_factory=now)
+
+    def fields(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "service_tier": "default",
+            "system_fingerprint": self.fingerprint,
+        }
+
+
+@router.post("/completions")
+async def create(request: Request, here: Here) -> Response:
+    """Answer a conversation."""
+    body = _parse(await _json_object(request))
+    chat = body.to_request()
+    answer = await run_in_threadpool(_start, here, body.model, chat)
+    head = _Head(model=body.model, fingerprint=_fingerprint(here))
+    if not body.stream:
+        return JSONResponse(await _whole(request, head, answer, chat))
+    with_usage = bool(body.stream_options and body.stream_options.include_usage)
+    return StreamingResponse(_stream(head, answer, chat, with_usage=with_usage), media_type="text/event-stream")
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise ApiError("We could not parse the JSON body of your request.") from error
+    if not isinstance(body, dict):
+        raise ApiError("The body must be a JSON object.")
+    return body
+
+
+def _parse(body: dict[str, Any]) -> CreateChat:
+    try:
+        return CreateChat.model_validate(refuse_unsupported(body))
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error
+
+
+def _start(here: Backend, model: str, chat: ChatRequest) -> Answer:
+    return here.engine.chat(here.find_model(model), chat)
+
+
+def _fingerprint(here: Backend) -> str:
+    return "fp_" + hashlib.sha256(here.settings.engine.encode()).hexdigest()[:10]
+
+
+async def _pull(answer: Answer) -> AsyncIterator[Delta]:
+    """Yield the deltas as they come; whatever ends this ends the generation."""
+    deltas = answer.deltas
+    try:
+        while (delta := await run_in_threadpool(next, deltas, None)) is not None:
+            yield delta
+    finally:
+        _close(deltas)
+
+
+def _close(deltas: Iterator[Delta]) -> None:
+    close = getattr(deltas, "close", None)
+    if close is not None:
+        close()
+
+
+async def _whole(request: Request, head: _Head, answer: Answer, chat: ChatRequest) -> dict[str, Any]:
+    """Collect the answer; a client that hangs up ends it."""
+    texts: dict[int, str] = defaultdict(str)
+    logprobs: dict[int, list[TokenLogprob]] = defaultdict(list)
+    reasons: dict[int, str] = {}
+    n_tokens = 0
+    async with anyio.create_task_group() as group:
+        group.start_soon(_cancel_on_hangup, request, group.cancel_scope)
+        async for delta in _pull(answer):
+            texts[delta.index] += delta.text
+            logprobs[delta.index] += delta.logprobs
+            n_tokens += delta.n_tokens
+            if delta.finish_reason is not None:
+                reasons[delta.index] = delta.finish_reason
+        group.cancel_scope.cancel()
+    choices: list[dict[str, Any]] = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": texts[index], "refusal": None, "annotations": []},
+            "logprobs": _show_logprobs(logprobs[index], chat),
+            "finish_reason": reasons.get(index, "stop"),
+        }
+        for index in range(chat.n)
+    ]
+    return {**head.fields("chat.completion"), "choices": choices, "usage": _usage(answer, n_tokens)}
+
+
+async def _cancel_on_hangup(request: Request, scope: anyio.CancelScope) -> None:
+    while not await request.is_disconnected():  # noqa: ASYNC110 - starlette has no event for it
+        await anyio.sleep(0.5)
+    scope.cancel()
+
+
+async def _stream(head: _Head, answer: Answer, chat: ChatRequest, *, with_usage: bool) -> AsyncIterator[bytes]:
+    """Yield server-sent events: a chunk with the role for each choice, the text, the end, the usage if wanted."""
+    usage: dict[str, Any] = {"usage": None} if with_usage else {}
+    fields = {**head.fields("chat.completion.chunk"), **usage}
+    n_tokens = 0
+    try:
+        for index in range(chat.n):
+            yield _event(fields, [_chunk_choice(index, {"role": "assistant", "content": "", "refusal": None})])
+        async for delta in _pull(answer):
+            n_tokens += delta.n_tokens
+            for choice in _chunk_choices(delta, chat):
+                yield _event(fields, [choice])
+        if with_usage:
+            yield _event({**fields, "usage": _usage(answer, n_tokens)}, [])
+    except Exception as error:  # noqa: BLE001 - the answer has begun: its status can no longer say so
+        yield b"data: " + json.dumps(error_body(to_api_error(error))).encode() + b"\n\n"
+        return
+    finally:
+        _close(answer.deltas)
+    yield b"data: [DONE]\n\n"
+
+
+def _event(fields: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:
+    chunk = {**fields, "choices": choices}
+    return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _chunk_choices(delta: Delta, chat: ChatRequest) -> Iterator[dict[str, Any]]:
+    if delta.text or delta.logprobs:
+        yield _chunk_choice(delta.index, {"content": delta.text}, logprobs=_show_logprobs(delta.logprobs, chat))
+    if delta.finish_reason is not None:
+        yield _chunk_choice(delta.index, {}, finish_reason=delta.finish_reason)
+
+
+def _chunk_choice(
+    index: int, delta: dict[str, Any], *, logprobs: dict[str, Any] | None = None, finish_reason: str | None = None
+) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _show_logprobs(tokens: Sequence[TokenLogprob], chat: ChatRequest) -> dict[str, Any] | None:
+    if chat.top_logprobs is None:
+        return None
+    content = [
+        {
+            "token": token.token,
+            "logprob": token.logprob,
+            "bytes": list(token.bytes),
+            "top_logprobs": [
+                {"token": text, "logprob": logprob, "bytes": list(data)} for text, logprob, data in token.top
+            ],
+        }
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _usage(answer: Answer, n_tokens: int) -> dict[str, Any]:
+    prompt = answer.n_prompt_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": n_tokens, "total_tokens": prompt + n_tokens}

@@ -1,0 +1,155 @@
+"""`/v1/local`: what only this server can do. See the SDK's `LocalOptions` for what a job may ask for beyond OpenAI."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from local_backend.api.backend import Backend, Here
+from local_backend.api.bodies import Body
+from local_backend.api.errors import ApiError
+from local_backend.api.files import find as find_file
+from local_backend.api.job_requests import CreateJob
+from local_backend.api.jobs import find, new_job
+from local_backend.simulated import allow_steps
+from local_backend.store.jobs import NewJob
+from local_backend.store.tables import JobRow
+from local_backend.task import Hyperparameters, Task
+from local_backend.validation import check, count_examples, epochs_rule, n_steps, resolve
+
+_STEP_WAIT_S = 10.0
+
+router = APIRouter(prefix="/v1/local")
+
+
+class CheckBody(Body):
+    """Which file to check, for which model and method."""
+
+    training_file: str
+    model: str
+    method: Literal["supervised", "dpo", "reinforcement"] = "supervised"
+
+
+class RenderBody(Body):
+    """Which example to show as the trainer sees it."""
+
+    model: str
+    example: dict[str, Any]
+    method: Literal["supervised", "dpo"] = "supervised"
+
+
+class StepBody(Body):
+    """How far a job is to go on."""
+
+    n: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+
+
+@router.post("/plan")
+def plan(body: CreateJob, here: Here) -> JSONResponse:
+    """Say what a job would take, without creating it."""
+    new = new_job(here, body)
+    n_examples = count_examples(here.files.path(new.training))
+    task = _task_of(here, new, n_examples=n_examples)
+    forecast = here.engine.forecast(task)
+    numbers = task.hyperparameters
+    given = new.hyperparameters.get("n_epochs", "auto")
+    return JSONResponse(
+        {
+            "model": new.model,
+            "n_examples": forecast.n_examples,
+            "tokens_per_epoch": forecast.tokens_per_epoch,
+            "loss_tokens_per_epoch": forecast.loss_tokens_per_epoch,
+            "longest_example_tokens": forecast.longest_example_tokens,
+            "context_tokens": forecast.context_tokens,
+            "n_epochs": numbers.n_epochs,
+            "epochs_rule": epochs_rule(given, n_examples=n_examples),
+            "batch_size": numbers.batch_size,
+            "learning_rate": new.local["learning_rate"],
+            "learning_rate_multiplier": numbers.learning_rate_multiplier,
+            "n_steps": n_steps(n_examples, n_epochs=numbers.n_epochs, batch_size=numbers.batch_size),
+            "time_s": forecast.time_s,
+            "memory_bytes": forecast.memory_bytes,
+            "notes": list(forecast.notes),
+        }
+    )
+
+
+@router.post("/check")
+def check_data(body: CheckBody, here: Here) -> JSONResponse:
+    """Check a file with the model's own tokenizer; the answer is the report's JSON."""
+    row = find_file(here, body.training_file)
+    report = check(here.files.path(row), here.find_model(body.model), method=body.method, engine=here.engine)
+    return JSONResponse(report.to_json())
+
+
+@router.post("/render")
+def render(body: RenderBody, here: Here) -> JSONResponse:
+    """Show an example token by token, with the weight of each in the loss."""
+    tokens = here.engine.render(here.find_model(body.model), body.example, body.method)
+    n_loss = sum(token["weight"] > 0 for token in tokens)
+    return JSONResponse({"tokens": tokens, "n_tokens": len(tokens), "n_loss_tokens": n_loss})
+
+
+@router.get("/jobs/{job_id}")
+def job_details(job_id: str, here: Here) -> JSONResponse:
+    """Say more about a job than the contract has fields for."""
+    return JSONResponse(_show_details(here, find(here, job_id)))
+
+
+@router.post("/jobs/{job_id}/step")
+def step(job_id: str, body: StepBody, here: Here) -> JSONResponse:
+    """Let a simulated job of speed `step` go on; answers once it has."""
+    row = find(here, job_id)
+    if row.local.get("simulate", {}).get("speed") != "step":
+        raise ApiError("Only jobs with local.simulate.speed 'step' are moved by hand.", param="local.simulate.speed")
+    work_dir = here.store.jobs / job_id
+    target = allow_steps(work_dir, body.n)
+    deadline = time.monotonic() + _STEP_WAIT_S
+    while _is_behind(row, target) and time.monotonic() < deadline:
+        time.sleep(0.01)
+        row = find(here, job_id)
+    return JSONResponse(_show_details(here, row))
+
+
+def _is_behind(row: JobRow, target: int) -> bool:
+    """Whether the job has yet to do the steps it was allowed; after the last one, whether it has yet to end."""
+    done, total = row.progress.get("step", 0), row.progress.get("total_steps")
+    return row.status in ("validating_files", "queued", "running") and (done < target or done == total)
+
+
+def _task_of(here: Backend, new: NewJob, *, n_examples: int) -> Task:
+    return Task(
+        job_id="plan",
+        model=here.find_model(new.model),
+        method="dpo" if new.method == "dpo" else "supervised",
+        training_path=here.files.path(new.training),
+        validation_path=here.files.path(new.validation) if new.validation else None,
+        hyperparameters=Hyperparameters(**resolve(dict(new.hyperparameters), new.method, n_examples=n_examples)),
+        seed=new.seed,
+        local=new.local,
+        work_dir=here.store.incoming,
+    )
+
+
+def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:
+    progress = {"step": 0, "total_steps": None, "tokens_per_s": None, "elapsed_s": None, "remaining_s": None}
+    return {
+        "id": row.id,
+        "status": row.status,
+        "engine": here.settings.engine,
+        "facts": row.facts,
+        "progress": {**progress, **row.progress},
+        "notes": row.notes,
+        "resume_point": _resume_point(here, row),
+    }
+
+
+def _resume_point(here: Backend, row: JobRow) -> dict[str, Any] | None:
+    """The newest file of the engine's resume point tells when it was written."""
+    folder = here.store.jobs / row.id / "resume"
+    times = [path.stat().st_mtime for path in folder.glob("*")] if folder.is_dir() else []
+    return {"step": row.progress.get("step", 0), "at": int(max(times))} if times else None

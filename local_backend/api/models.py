@@ -1,0 +1,117 @@
+"""`/v1/models`, and which projects may use a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from local_backend.api.backend import Here
+from local_backend.api.bodies import Body
+from local_backend.api.errors import ApiError, model_not_found, not_found
+from local_backend.models import CATALOGUE, stored
+from local_backend.names import ORGANIZATION, is_id, is_tuned
+from local_backend.store.paging import Page
+from local_backend.store.tables import PermissionRow
+
+_PUBLISHED_AT = 1_730_419_200
+"""2024-11-01: base models carry one date, for which the API has no better source."""
+
+router = APIRouter(prefix="/v1/models")
+permissions = APIRouter(prefix="/v1/fine_tuning/checkpoints")
+
+
+class NewPermissions(Body):
+    """The projects that are to be allowed."""
+
+    project_ids: Annotated[list[str], Field(min_length=1)]
+
+
+@router.get("")
+def list_models(here: Here) -> JSONResponse:
+    """List base models, aliases, tuned models and checkpoints."""
+    names = dict.fromkeys([*CATALOGUE, *(source.name for source in stored(settings=here.settings))])
+    bases = [_show(name, owner=_owner(name)) for name in names]
+    aliases = [_show(name, owner="alias") for name in here.settings.aliases if name not in CATALOGUE]
+    tuned = [_show(row.id, owner=ORGANIZATION, created=row.created) for row in here.models.all()]
+    return JSONResponse({"object": "list", "data": [*bases, *aliases, *tuned]})
+
+
+@router.get("/{model:path}")
+def retrieve(model: str, here: Here) -> JSONResponse:
+    """Return one model."""
+    here.find_model(model)
+    row = here.models.get(model)
+    if row is not None:
+        return JSONResponse(_show(row.id, owner=ORGANIZATION, created=row.created))
+    owner = "alias" if model in here.settings.aliases else _owner(model)
+    return JSONResponse(_show(model, owner=owner))
+
+
+@router.delete("/{model:path}")
+def delete(model: str, here: Here) -> JSONResponse:
+    """Delete a tuned model with its files."""
+    if not is_tuned(model):
+        here.find_model(model)
+        raise ApiError("Only tuned models can be deleted here.", param="model", code="model_not_deletable")
+    if not here.models.delete(model):
+        raise model_not_found(model)
+    return JSONResponse({"id": model, "object": "model", "deleted": True})
+
+
+@permissions.post("/{checkpoint}/permissions")
+def create_permissions(checkpoint: str, body: NewPermissions, here: Here) -> JSONResponse:
+    """Allow projects the use of a checkpoint."""
+    here.find_model(checkpoint)
+    rows = here.permissions.add(checkpoint, body.project_ids)
+    return JSONResponse(_show_permissions(Page(rows, has_more=False)))
+
+
+@permissions.get("/{checkpoint}/permissions")
+def list_permissions(
+    checkpoint: str,
+    here: Here,
+    project_id: str | None = None,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    order: Literal["ascending", "descending"] = "descending",
+) -> JSONResponse:
+    """List a checkpoint's permissions."""
+    here.find_model(checkpoint)
+    newest_first = order == "descending"
+    page = here.permissions.page(checkpoint, project_id=project_id, after=after, limit=limit, newest_first=newest_first)
+    return JSONResponse(_show_permissions(page))
+
+
+@permissions.delete("/{checkpoint}/permissions/{permission_id}")
+def delete_permission(checkpoint: str, permission_id: str, here: Here) -> JSONResponse:
+    """Take a permission back."""
+    if not is_id(permission_id, "cp_") or not here.permissions.delete(checkpoint, permission_id):
+        raise not_found("Permission", permission_id)
+    return JSONResponse({"id": permission_id, "object": "checkpoint.permission", "deleted": True})
+
+
+def _owner(name: str) -> str:
+    known = CATALOGUE.get(name)
+    hub_id = known.hub_id if known else name
+    return hub_id.split("/")[0] if "/" in hub_id and not hub_id.startswith("/") else "local"
+
+
+def _show(name: str, *, owner: str, created: int = _PUBLISHED_AT) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": owner, "shutdown_date": None}
+
+
+def _show_permissions(page: Page[PermissionRow]) -> dict[str, Any]:
+    data = [
+        {
+            "id": row.id,
+            "object": "checkpoint.permission",
+            "created_at": row.created_at,
+            "project_id": row.project_id,
+        }
+        for row in page.rows
+    ]
+    first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
+    return {"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": page.has_more}

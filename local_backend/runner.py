@@ -1,0 +1,261 @@
+"""The runner: validates jobs and runs them in order, one at a time, until none is left.
+
+One runner works on a home at a time; a lock on `runner.lock` decides which, and the system releases it with the
+process, however that dies. Whoever creates a job starts a runner if the lock is free. A runner that is about to go
+looks for jobs once more after it has released the lock, so that none is stranded in between.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from local_backend.names import is_tuned, random_text
+from local_backend.recorder import JobRecorder, StoppedError, result_csv
+from local_backend.settings import Settings
+from local_backend.store.blobs import Incoming, blob_path
+from local_backend.store.database import Store
+from local_backend.store.models import Models
+from local_backend.store.tables import JobRow
+from local_backend.store.work import Work
+from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Task
+from local_backend.validation import validate
+
+IDLE_S = 3.0
+"""How long a runner waits for more work before it goes."""
+
+POLL_S = 0.1
+"""How often it looks for work that another process may have left."""
+
+BEAT_S = 2.0
+
+MAX_ATTEMPTS = 5
+"""A job whose process died so often without one new step is given up."""
+
+STUCK_S = 60.0
+"""How long after a cancel a training may keep the runner before the runner is replaced."""
+
+_LOCK_PATIENCE_S = 0.5
+"""Longer than anybody holds the lock just to look whether it is free."""
+
+log = logging.getLogger("local_backend.runner")
+
+
+def engine_for(settings: Settings) -> Engine:
+    """Return the engine that the settings name; torch is loaded by its engine on first use."""
+    if settings.engine == "simulated":
+        from local_backend.simulated import SimulatedEngine
+
+        return SimulatedEngine(settings)
+    from local_backend.engine import TorchEngine
+
+    return TorchEngine(settings)
+
+
+def lock_path(settings: Settings) -> Path:
+    """Where the lock of this home's runner is."""
+    return settings.server_dir / "runner.lock"
+
+
+@contextmanager
+def held_lock(path: Path) -> Iterator[bool]:
+    """Hold the runner's lock; yields False if another runner has it."""
+    with path.open("a+b") as file:
+        yield _lock(file, fcntl.LOCK_EX)
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether a runner works on this home."""
+    with lock_path(settings).open("a+b") as file:
+        return not _try_lock(file, fcntl.LOCK_SH)
+
+
+def _lock(file: IO[bytes], kind: int) -> bool:
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while not _try_lock(file, kind):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _try_lock(file: IO[bytes], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class Runner:
+    """Works on the jobs of one home. `run` returns when none is left, another runner is at it, or `stop` is set."""
+
+    def __init__(self, settings: Settings, store: Store, engine: Engine) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._work = Work(store, owner=random_text(16))
+        self.stop = threading.Event()
+        self.wake = threading.Event()
+        self._job: str | None = None
+        self.stuck_since: float | None = None
+
+    def run(self) -> bool:
+        """Work until nothing is left; False if another runner has the lock."""
+        while True:
+            with held_lock(lock_path(self._settings)) as mine:
+                if not mine:
+                    return False
+                self._work_under_lock()
+            if self.stop.is_set() or not self._work.is_waited_for():
+                return True
+
+    def _work_under_lock(self) -> None:
+        self._work.take_over()
+        done = threading.Event()
+        side = threading.Thread(target=self._attend, args=(done,), name="ftclient-validate", daemon=True)
+        side.start()
+        try:
+            self._run_jobs()
+        except StoppedError:
+            log.info("stopped; unfinished jobs go on when the home is next opened")
+        finally:
+            done.set()
+            side.join()
+            self._work.rest()
+
+    def _run_jobs(self) -> None:
+        last_work = time.monotonic()
+        while not self.stop.is_set() and time.monotonic() - last_work < IDLE_S:
+            self.wake.clear()
+            job = self._work.claim()
+            if job is not None:
+                self._run_job(job)
+            if job is not None or self._work.is_waited_for():
+                last_work = time.monotonic()
+            if job is None:
+                self.wake.wait(POLL_S)
+
+    def _attend(self, done: threading.Event) -> None:
+        """Beside the training: look at the files of new jobs, and show that the runner is alive."""
+        last_beat = 0.0
+        while not done.is_set():
+            job = self._work.next_to_validate()
+            if job is not None:
+                self._validate(job)
+                self.wake.set()
+            if time.monotonic() - last_beat > BEAT_S:
+                self._work.beat(self._job)
+                last_beat = time.monotonic()
+            if job is None:
+                done.wait(POLL_S)
+
+    def _validate(self, job: JobRow) -> None:
+        try:
+            verdict = validate(job, blobs=self._store.blobs, settings=self._settings)
+        except JobError as error:
+            self._work.rejected(job.id, error=error_object(error), notes=[])
+        except Exception as error:  # noqa: BLE001 - whatever it is, this job fails and the next ones go on
+            _log_crash(job.id, error)
+            self._work.rejected(job.id, error=error_object(_crash(error)), notes=[])
+        else:
+            self._work.validated(job.id, hyperparameters=verdict.hyperparameters, notes=verdict.notes)
+
+    def _run_job(self, job: JobRow) -> None:
+        """Run one job to its end, a pause or a cancel."""
+        log.info("%s: taken up (attempt %d)", job.id, job.attempts)
+        self._job = job.id
+        try:
+            self._train(job)
+        except JobError as error:
+            self._work.failed(job.id, error_object(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, this job fails and the next ones go on
+            _log_crash(job.id, error)
+            self._work.failed(job.id, error_object(_crash(error)))
+        finally:
+            self._job = None
+
+    def _train(self, job: JobRow) -> None:
+        if job.attempts > MAX_ATTEMPTS:
+            raise JobError("server_error", _gave_up_text(job))
+        task = task_of(job, store=self._store)
+        task.work_dir.mkdir(mode=0o700, exist_ok=True)
+        recorder = JobRecorder(self._work, job, stop=self.stop)
+        outcome = self._engine.train(task, recorder)
+        recorder.close()
+        log.info("%s: %s", job.id, outcome.kind)
+        if outcome.kind == "paused":
+            self._work.paused(job.id, outcome, base=task.model.base)
+        elif outcome.kind == "succeeded":
+            with Incoming(self._store.incoming) as incoming:
+                incoming.write(result_csv(self._work.metrics(job.id)))
+                self._work.succeeded(job.id, outcome, base=task.model.base, result=incoming.finish())
+
+
+def task_of(job: JobRow, *, store: Store) -> Task:
+    """Describe a validated job to an engine.
+
+    Raises:
+        JobError: The tuned model that it starts from is gone.
+    """
+    return Task(
+        job_id=job.id,
+        model=model_of(job.model, store=store),
+        method="dpo" if job.method == "dpo" else "supervised",
+        training_path=blob_path(store.blobs, job.training_sha256),
+        validation_path=blob_path(store.blobs, job.validation_sha256) if job.validation_sha256 else None,
+        hyperparameters=Hyperparameters(**job.hyperparameters),
+        seed=job.seed,
+        local=job.local,
+        work_dir=store.jobs / job.id,
+    )
+
+
+def model_of(name: str, *, store: Store) -> ModelRef:
+    """Return what an engine starts from: a base model, or a tuned one with its folder.
+
+    Raises:
+        JobError: There is no such tuned model any more.
+    """
+    if not is_tuned(name):
+        return ModelRef(base=name)
+    row = Models(store).get(name)
+    if row is None:
+        raise JobError("model_not_found", f"The model {name} was deleted; choose another one.", "model")
+    return ModelRef(base=row.base, tuned_dir=Path(row.model_dir))
+
+
+def error_object(error: JobError) -> dict[str, str | None]:
+    """The `error` of a failed job."""
+    return {"code": error.code, "message": error.message, "param": error.param}
+
+
+def _gave_up_text(job: JobRow) -> str:
+    step = job.progress.get("step", 0)
+    return (
+        f"The training process died {MAX_ATTEMPTS} times in a row after step {step}, most likely for want of memory. "
+        "Use a smaller model, shorter examples or a smaller batch_size."
+    )
+
+
+def _crash(error: Exception) -> JobError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return JobError("server_error", f"The training stopped: {error.strerror}. Free some room and try again.")
+    name = type(error).__name__
+    return JobError("server_error", f"The training stopped on an internal error ({name}); runner.log says where.")
+
+
+def _log_crash(job_id: str, error: Exception) -> None:
+    """Log where it happened, but no message: messages may quote training text."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    log.error("%s: %s at %s", job_id, type(error).__name__, " <- ".join(reversed(frames)))

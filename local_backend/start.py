@@ -1,0 +1,166 @@
+"""Starting a runner: in a process of its own that outlives this one, or in a thread of this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from local_backend.runner import Runner, is_running
+from local_backend.settings import Settings
+from local_backend.store.database import Store
+from local_backend.store.work import Work
+from local_backend.task import Engine
+
+_BOOT_S = 2.0
+"""Longer than a runner takes from its start to its lock."""
+
+_LOG_BYTES = 1_000_000
+"""The runner's log starts anew beyond this size; the one before is kept."""
+
+
+class Starter(Protocol):
+    """Makes sure that somebody works on the jobs."""
+
+    def ensure(self) -> None:
+        """Start a runner if there is work and none runs. Call it after a job was committed."""
+
+    def stop(self) -> None:
+        """End what runs inside this process; its job goes on when the home is next opened."""
+
+
+def starter_for(settings: Settings, store: Store, *, engine: Callable[[], Engine]) -> Starter:
+    """Return the starter that the settings name."""
+    if settings.runner == "thread":
+        return ThreadStarter(settings, store, engine=engine)
+    return ProcessStarter(settings, store)
+
+
+class ThreadStarter:
+    """Runs jobs in a thread of this process."""
+
+    def __init__(self, settings: Settings, store: Store, *, engine: Callable[[], Engine]) -> None:
+        self._settings = settings
+        self._store = store
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._runner: Runner | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def ensure(self) -> None:
+        """Wake the runner's thread, or start one."""
+        with self._lock:
+            if self._stopped:
+                return
+            if self._runner is not None:
+                self._runner.wake.set()
+                return
+            if not Work(self._store, owner="").is_waited_for():
+                return
+            self._runner = Runner(self._settings, self._store, self._engine())
+            self._thread = threading.Thread(target=self._run, args=(self._runner,), name="ftclient-runner", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread at its next step."""
+        with self._lock:
+            self._stopped = True
+            runner, thread = self._runner, self._thread
+        if runner is not None and thread is not None:
+            runner.stop.set()
+            runner.wake.set()
+            thread.join()
+
+    def _run(self, runner: Runner) -> None:
+        """Run until nothing is left. A job created at the last moment is seen here or starts another thread."""
+        while True:
+            had_lock = runner.run()
+            with self._lock:
+                if runner.stop.is_set() or not Work(self._store, owner="").is_waited_for():
+                    self._runner = self._thread = None
+                    return
+            if not had_lock:
+                runner.wake.wait(0.2)
+
+
+class ProcessStarter:
+    """Starts a runner as a process of its own."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._lock = threading.Lock()
+        self._started_at = -_BOOT_S
+        self._timer: threading.Timer | None = None
+        self._stopped = False
+
+    def ensure(self) -> None:
+        """Start a runner unless one holds the lock, which looks for work once more when it has let go of it.
+
+        One that was started a moment ago may not have the lock yet; then this looks again a little later, so that
+        many jobs at once start one process.
+        """
+        with self._lock:
+            if self._stopped or is_running(self._settings) or not Work(self._store, owner="").is_waited_for():
+                return
+            if time.monotonic() - self._started_at < _BOOT_S:
+                self._look_again()
+                return
+            self._started_at = time.monotonic()
+            start_process(self._settings)
+
+    def stop(self) -> None:
+        """Nothing of this process runs jobs."""
+        with self._lock:
+            self._stopped = True
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _look_again(self) -> None:
+        if self._timer is None or not self._timer.is_alive():
+            self._timer = threading.Timer(_BOOT_S, self.ensure)
+            self._timer.daemon = True
+            self._timer.start()
+
+
+def start_process(settings: Settings) -> int:
+    """Start a runner that is independent of this process and its terminal; return its process id."""
+    with _open_log(settings.server_dir / "runner.log") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            [sys.executable, "-m", "local_backend", "run", *_arguments(settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=settings.server_dir,
+            env=_environment(),
+            start_new_session=True,
+        )
+    # Somebody has to take note of its end, or it stays in the process table as long as this process lives.
+    threading.Thread(target=process.wait, name="ftclient-reap", daemon=True).start()
+    return process.pid
+
+
+def _arguments(settings: Settings) -> list[str]:
+    arguments = ["--home", str(settings.home.absolute()), "--cache", str(settings.cache.absolute())]
+    arguments += ["--engine", settings.engine]
+    return [*arguments, "--allow-local-paths"] if settings.allow_local_paths else arguments
+
+
+def _environment() -> dict[str, str]:
+    """The environment of this process, in which the same modules are found from any folder."""
+    here = str(Path(__file__).resolve().parents[1])
+    paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+
+
+def _open_log(path: Path) -> BinaryIO:
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return os.fdopen(handle, "ab")

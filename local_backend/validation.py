@@ -1,0 +1,222 @@
+"""Looking at a job's files before it runs: OpenAI's error codes and texts, and numbers for every `auto`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from ftclient.data.check import check_file
+from ftclient.data.limits import LOCAL_LIMITS
+from ftclient.data.reader import parse_line
+from ftclient.data.report import Issue, Report
+from local_backend.models import CATALOGUE
+from local_backend.settings import Settings
+from local_backend.store.blobs import blob_path
+from local_backend.store.tables import JobRow
+from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Task
+
+MethodName = Literal["supervised", "dpo", "reinforcement"]
+
+TARGET_EPOCHS = 3
+MIN_TARGET_EXAMPLES = 100
+MAX_TARGET_EXAMPLES = 25_000
+MIN_DEFAULT_EPOCHS = 1
+MAX_DEFAULT_EPOCHS = 25
+"""OpenAI's rule for `auto` epochs (cookbook, Chat_finetuning_data_prep; agrees with what hosted jobs show)."""
+
+MAX_AUTO_BATCH = 32
+DEFAULT_BETA = 0.1
+"""The value of the DPO paper (arXiv 2305.18290, section 6)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is known about a job once its files are found good."""
+
+    hyperparameters: dict[str, Any]
+    notes: list[str]
+
+
+def validate(job: JobRow, *, blobs: Path, settings: Settings) -> Verdict:
+    """Check the files of a job and resolve its hyperparameters.
+
+    Raises:
+        JobError: A file cannot be trained on; code and text are OpenAI's.
+    """
+    del settings  # every engine takes the same files
+    report = _check(job, blobs, param="training_file")
+    notes = _notes(report, "training file")
+    if job.validation_sha256 is not None:
+        notes += _notes(_check(job, blobs, param="validation_file"), "validation file")
+    return Verdict(hyperparameters=resolve(job.hyperparameters, job.method, n_examples=report.n_examples), notes=notes)
+
+
+def resolve(given: dict[str, Any], method: str, *, n_examples: int) -> dict[str, Any]:
+    """Return the hyperparameters as numbers; what was given stays."""
+    values = {
+        "n_epochs": auto_epochs(n_examples),
+        "batch_size": min(MAX_AUTO_BATCH, max(1, n_examples // 20)),
+        "learning_rate_multiplier": 1.0,
+    }
+    if method == "dpo":
+        values["beta"] = DEFAULT_BETA
+    return {name: value if given.get(name, "auto") == "auto" else given[name] for name, value in values.items()}
+
+
+def auto_epochs(n_examples: int) -> int:
+    """How many epochs OpenAI trains when it is left to choose."""
+    if n_examples * TARGET_EPOCHS < MIN_TARGET_EXAMPLES:
+        return min(MAX_DEFAULT_EPOCHS, MIN_TARGET_EXAMPLES // max(1, n_examples))
+    if n_examples * TARGET_EPOCHS > MAX_TARGET_EXAMPLES:
+        return max(MIN_DEFAULT_EPOCHS, MAX_TARGET_EXAMPLES // n_examples)
+    return TARGET_EPOCHS
+
+
+def epochs_rule(given: Any, *, n_examples: int) -> str:
+    """Say in words where the number of epochs comes from."""
+    if given != "auto":
+        return f"{given} epochs as given"
+    return f"auto: {auto_epochs(n_examples)} epochs for {n_examples} examples (OpenAI's rule)"
+
+
+def n_steps(n_examples: int, *, n_epochs: int, batch_size: int) -> int:
+    """Optimizer steps of a whole run; every epoch ends with what is left over."""
+    return math.ceil(n_examples / batch_size) * n_epochs
+
+
+def check(path: Path, model: ModelRef, *, method: MethodName, engine: Engine) -> Report:
+    """Check a training file with the model's own tokenizer: an example beyond its context is an error."""
+    limits = replace(LOCAL_LIMITS, context_tokens=_context_tokens(model, engine, path))
+    return check_file(path, method=method, limits=limits, encoding=None, count_tokens=_counter(model, method, engine))
+
+
+def count_examples(path: Path) -> int:
+    """How many lines of a file are not blank."""
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
+def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[Mapping[str, Any]], int] | None:
+    if method == "reinforcement":
+        return None
+    return lambda example: len(engine.render(model, example, method))
+
+
+def _context_tokens(model: ModelRef, engine: Engine, path: Path) -> int:
+    known = CATALOGUE.get(model.base)
+    if known is not None:
+        return known.context_tokens
+    numbers = Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1.0)
+    task = Task(
+        job_id="check",
+        model=model,
+        method="supervised",
+        training_path=path,
+        validation_path=None,
+        hyperparameters=numbers,
+        seed=0,
+        local={},
+        work_dir=path.parent,
+    )
+    return engine.forecast(task).context_tokens
+
+
+def _check(job: JobRow, blobs: Path, *, param: str) -> Report:
+    is_training = param == "training_file"
+    sha256 = job.training_sha256 if is_training else job.validation_sha256
+    path = blob_path(blobs, str(sha256))
+    if not path.is_file():
+        raise JobError("invalid_training_file", "The file's content is gone; upload it again.", param)
+    report = check_file(
+        path,
+        method=cast("MethodName", job.method),
+        limits=LOCAL_LIMITS,
+        is_training=is_training,
+        encoding=None,
+        max_workers=0,
+    )
+    if not report.ok:
+        raise job_error(report, job=job, param=param)
+    return report
+
+
+def job_error(report: Report, *, job: JobRow, param: str) -> JobError:
+    """Return the error with which a job fails over a bad file: OpenAI names the first problem only."""
+    is_training = param == "training_file"
+    errors = [issue for issue in report.issues if issue.severity == "error"]
+    first = next((issue for issue in errors if issue.code != "too_few_examples"), errors[0])
+    name = "training" if is_training else "validation"
+    if first.code == "too_few_examples":
+        text = f"Training file has {report.n_examples} example(s), but must have at least 10 examples"
+        return JobError("invalid_n_examples", text, param)
+    file_id = job.training_file if is_training else job.validation_file
+    if _is_other_method(first, job.method):
+        return JobError("invalid_training_file", _method_text(file_id, job.method, name), param)
+    detail = first.host_message or _detail(first)
+    text = f"The job failed due to a file format error in the {name} file. {detail}"
+    return JobError("invalid_file_format", text, param)
+
+
+def _detail(issue: Issue) -> str:
+    where = "" if issue.line is None else f" Example {issue.line}:"
+    hint = "" if issue.hint is None else f" {issue.hint}"
+    return f"Invalid file format.{where} {issue.message}{hint}"
+
+
+def _is_other_method(issue: Issue, method: str) -> bool:
+    """Whether the first line is a good example of another method."""
+    wanted = {"dpo": "input", "supervised": "messages"}.get(method)
+    return issue.code == "missing_key" and issue.path.lstrip("/") == wanted and issue.line == 1
+
+
+def _method_text(file_id: str | None, method: str, name: str) -> str:
+    found, right = ("chat", "supervised") if method == "dpo" else ("preference", "dpo")
+    return (
+        f"The job failed due to an invalid {name} file. Invalid file format. Input file {file_id} is in the "
+        f"fine-tune-{found} format, but the specified fine-tuning job is not using '{right}' as the training method "
+        f"(provided method={method}). "
+    )
+
+
+def _notes(report: Report, name: str) -> list[str]:
+    if not report.n_warnings:
+        return []
+    return [f"The {name} has {report.n_warnings} warnings; POST /v1/local/check lists them."]
+
+
+class NotJsonlError(ValueError):
+    """A file whose first line is no JSON object; the text is OpenAI's."""
+
+
+def jsonl_problem(path: Path) -> str | None:
+    """Return what is wrong with the first line that is no JSON object; None: each is one.
+
+    Raises:
+        NotJsonlError: It is the very first line already, or there is none.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            parsed = parse_line(line.removesuffix(b"\n"))
+            if isinstance(parsed.value, dict) or not line.strip():
+                continue
+            if number == 1:
+                raise NotJsonlError(_not_jsonl_text(line))
+            detail = next((p.host_detail or p.message for p in parsed.problems), "line is not a dictionary")
+            return (
+                f"Invalid file format. Example {number} cannot be parsed. "
+                f"Error: line contains invalid json: {detail} (line {number})"
+            )
+        if file.tell() == 0:
+            raise NotJsonlError("The file is empty: it needs at least 10 lines, each a JSON object.")
+    return None
+
+
+def _not_jsonl_text(line: bytes) -> str:
+    start = line[:5].decode(errors="replace").strip()
+    return (
+        "Expected file to have JSONL format, where every line is a JSON dictionary. "
+        f'Line 1 is not a dictionary (HINT: line starts with: "{start}...").'
+    )
