@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypedDict
 
 from ftclient.data.check_lines import CountTokens
-from ftclient.data.check_processes import Numbered, Rules, check_blocks, workers_for
+from ftclient.data.check_processes import Numbered, Rules, check_blocks
 from ftclient.data.check_stats import Tally, summarize
 from ftclient.data.findings import HINTS
 from ftclient.data.limits import OPENAI_LIMITS, Limits, Method
@@ -93,7 +93,7 @@ def check_file(
         count_tokens: Counts the tokens of a sound example; replaces `encoding` and keeps the work in this process.
         encoding: tiktoken encoding that counts tokens; None does not count.
         progress: Called after each block with the bytes done and the bytes in all.
-        max_workers: Most worker processes; 0 works in this process. By default as many as there are processors, up
+        max_workers: Number of worker processes; 0 works in this one. By default as many as there are processors, up
             to three, and none for files below 8 MiB.
 
     Returns:
@@ -123,8 +123,7 @@ def _check_stream(
     source: _Source, rules: Rules, *, is_training: bool, count_tokens: CountTokens | None, max_workers: int | None
 ) -> Report:
     log, tally = IssueLog(), Tally()
-    n_workers = 0 if count_tokens is not None else workers_for(source.total_bytes, max_workers)
-    for result in check_blocks(source.numbered(), rules, n_workers=n_workers, count_tokens=count_tokens):
+    for result in check_blocks(source.numbered(), rules, max_workers=max_workers, count_tokens=count_tokens):
         log.extend(result.issues)
         tally.add(result.tally)
     log.extend(source.problems)

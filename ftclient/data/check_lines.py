@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import from_json
+
 from ftclient.data.chat import ROLES
 from ftclient.data.check_methods import check_example
 from ftclient.data.check_stats import Tally
 from ftclient.data.findings import Findings, quoted, type_name
 from ftclient.data.limits import Limits, Method
-from ftclient.data.reader import Line, lines, parse_line
+from ftclient.data.reader import Line, lines, may_repeat_keys, parse_line
 from ftclient.data.report import Issue
 from ftclient.data.text_counter import TextCounter
 from ftclient.data.tokens import DEFAULT_ENCODING, parts_of
@@ -70,10 +72,9 @@ class BlockChecker:
         has_short_way = self._method == "supervised" and self._count_tokens is None
         found = lines(block)
         for number, raw in enumerate(found, first_line):
-            line = parse_line(raw)
-            plain = self._plain_chat(line.value) if has_short_way and not line.problems else None
+            plain = self._plain_chat(raw) if has_short_way else None
             if plain is None:
-                self._check_line(result, line, raw, number)
+                self._check_line(result, parse_line(raw), raw, number)
             else:
                 roles, texts = plain
                 result.tally.shapes[tuple(roles)] += 1
@@ -81,9 +82,16 @@ class BlockChecker:
         self._finish(result, len(found))
         return result
 
-    def _plain_chat(self, value: Any) -> tuple[list[str], list[str]] | None:
-        plain = _plain_chat(value)
-        if plain and self._other_tokens and any(token in text for text in plain[1] for token in self._other_tokens):
+    def _plain_chat(self, raw: bytes) -> tuple[list[str], list[str]] | None:
+        """Roles and texts of a line that has nothing but valid messages of plain text; None for all other lines."""
+        try:
+            value = from_json(raw, allow_inf_nan=False, cache_strings="keys")
+        except ValueError:
+            return None
+        plain = _plain_messages(value)
+        if plain is None or may_repeat_keys(raw, 1 + 2 * len(plain[0])):
+            return None
+        if self._other_tokens and any(token in text for text in plain[1] for token in self._other_tokens):
             return None
         return plain
 
@@ -171,8 +179,7 @@ class BlockChecker:
 _LABELS = ROLES | {"tools", "assistant:0"}
 
 
-def _plain_chat(value: Any) -> tuple[list[str], list[str]] | None:
-    """Roles and texts of a line that has nothing but valid messages of plain text; None for all other lines."""
+def _plain_messages(value: Any) -> tuple[list[str], list[str]] | None:
     if type(value) is not dict or len(value) != 1:
         return None
     messages = value.get("messages")

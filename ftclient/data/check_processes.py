@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass
+from itertools import chain, islice
 from typing import IO, NamedTuple
 
 from typing_extensions import Self
@@ -33,8 +34,8 @@ HEADER = struct.Struct("<QQ")
 LENGTH = struct.Struct("<Q")
 """Number of bytes of an answer that follows."""
 
-_WORKERS_FROM_BYTES = 8 << 20
-"""Below this size starting processes takes longer than they save."""
+_WORKERS_FROM_BLOCKS = 8
+"""For fewer blocks of 1 MiB starting processes takes longer than they save."""
 _MAX_WORKERS = 3
 """A worker holds a vocabulary of some 83 MB; three stay below 400 MB in all."""
 
@@ -82,25 +83,26 @@ class Rules:
         )
 
 
-def workers_for(total_bytes: int | None, max_workers: int | None) -> int:
-    """How many workers a file of this size gets; 0 is none."""
-    if total_bytes is not None and total_bytes < _WORKERS_FROM_BYTES and max_workers is None:
-        return 0
+def check_blocks(
+    found: Iterator[Numbered], rules: Rules, *, max_workers: int | None = None, count_tokens: CountTokens | None = None
+) -> Iterator[BlockResult]:
+    """Check blocks, large files in several processes; the results come in the order of the blocks."""
+    n_workers = 0 if count_tokens is not None else _workers_for(max_workers)
+    first = list(islice(found, _WORKERS_FROM_BLOCKS if n_workers else 0))
+    if len(first) == _WORKERS_FROM_BLOCKS or (first and max_workers is not None):
+        with _Pool(rules, n_workers) as pool:
+            yield from pool.check(chain(first, found))
+    else:
+        checker = rules.checker(count_tokens)
+        for block, first_line in chain(first, found):
+            yield checker.check(block, first_line)
+
+
+def _workers_for(max_workers: int | None) -> int:
+    """How many workers a large file gets; 0 is none."""
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = min(n_processors, _MAX_WORKERS) if max_workers is None else max_workers
     return wanted if wanted > 1 else 0
-
-
-def check_blocks(
-    found: Iterator[Numbered], rules: Rules, *, n_workers: int, count_tokens: CountTokens | None = None
-) -> Iterator[BlockResult]:
-    """Check blocks in `n_workers` processes (0: in this one); the results come in the order of the blocks."""
-    if n_workers == 0:
-        checker = rules.checker(count_tokens)
-        yield from (checker.check(block, first_line) for block, first_line in found)
-        return
-    with _Pool(rules, n_workers) as pool:
-        yield from pool.check(found)
 
 
 class _Worker:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn, cast
@@ -115,15 +116,14 @@ def parse_line(raw: bytes) -> Line:
         value = from_json(raw, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
         return _parse_slowly(raw)
-    if _may_repeat_keys(raw, value):
+    if may_repeat_keys(raw, count_keys(value)):
         return Line(value, _repeated_keys(raw), is_json=True)
     return Line(value, [], is_json=True)
 
 
-def _may_repeat_keys(raw: bytes, value: Any) -> bool:
-    """A cheap test that never misses a repeated key: colons after quotes must be as many as keys."""
-    spaced = b" :" in raw or b"\t:" in raw or b"\r:" in raw
-    return spaced or raw.count(b'":') != count_keys(value)
+def may_repeat_keys(raw: bytes, n_keys: int) -> bool:
+    """A cheap test that never misses a repeated key: colons after quotes must be as many as keys after parsing."""
+    return raw.count(b'":') != n_keys or b" :" in raw or b"\t:" in raw or b"\r:" in raw
 
 
 def count_keys(value: Any) -> int:
@@ -221,8 +221,8 @@ class _Pairs(dict[str, Any]):
 def _pairs(items: list[tuple[str, Any]]) -> _Pairs:
     found = _Pairs(items)
     if len(found) != len(items):
-        keys = [key for key, _ in items]
-        found.repeated = tuple(key for key in found if keys.count(key) > 1)
+        times = Counter(key for key, _ in items)
+        found.repeated = tuple(key for key in found if times[key] > 1)
     return found
 
 

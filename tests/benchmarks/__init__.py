@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.benchmarks NAME [--data DIR] [--json]`. One file a benchmark, see `runner`."""

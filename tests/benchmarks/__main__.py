@@ -1,0 +1,5 @@
+"""Runs one benchmark by name."""
+
+from tests.benchmarks.runner import main
+
+main()
