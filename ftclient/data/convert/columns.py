@@ -1,0 +1,125 @@
+"""From the rows of a table to examples: which column asks, which answers, and templates of several columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftclient.data.convert.pairs import chat
+from ftclient.data.convert.shapes import SkipRecordError
+from ftclient.errors import DataError
+
+_NAMES = {
+    "prompt": (
+        "prompt", "question", "input", "text", "query", "user", "message", "body", "content", "utterance", "mail",
+        "email", "質問", "本文", "問い合わせ", "お問い合わせ", "お問い合わせ内容", "入力", "内容", "文章", "メール",
+    ),
+    "answer": (
+        "completion", "answer", "output", "response", "reply", "assistant", "target", "label", "category", "class",
+        "intent", "回答", "返信", "返答", "出力", "ラベル", "カテゴリ", "カテゴリー", "分類", "区分",
+    ),
+    "system": ("system", "system_prompt", "instruction", "instructions", "指示"),
+}  # fmt: skip
+"""Names of columns that say what they are for, the likelier first."""
+
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    r"""Which columns become which part of an example.
+
+    Each part is the name of a column or a template such as `"{subject}\n\n{body}"`; `{{` and `}}` are braces.
+    """
+
+    prompt: str | None = None
+    answer: str | None = None
+    answer_json: Sequence[str] = ()
+    """Columns that make the answer a JSON object, instead of `answer`."""
+    system: str | None = None
+    """The instructions: a column, a template, or plain text."""
+    names: Sequence[str] = field(default=())
+    """The columns that there are."""
+
+    def make(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The example of one row.
+
+        Raises:
+            SkipRecordError: The prompt or the answer is empty.
+        """
+        prompt = fill(self.prompt or "", record).strip()
+        answer = self._answer(record).strip()
+        for name, text in (("prompt", prompt), ("answer", answer)):
+            if not text:
+                raise SkipRecordError(f"the {name} is empty")
+        system = fill(self.system, record, is_text=True).strip() if self.system else None
+        return chat(prompt, answer, system=system)
+
+    def _answer(self, record: Mapping[str, Any]) -> str:
+        if self.answer_json:
+            return json.dumps({name: record.get(name) for name in self.answer_json}, ensure_ascii=False)
+        return fill(self.answer or "", record)
+
+
+def find_columns(names: Sequence[str], given: Columns) -> Columns:
+    """Complete a mapping by the names of the columns.
+
+    Raises:
+        DataError: A named column does not exist, or no column is known to ask or to answer.
+    """
+    _refuse_unknown(names, given)
+    taken = {given.answer, given.system, *given.answer_json}
+    prompt = given.prompt or _named(names, "prompt", taken)
+    answer = given.answer or (None if given.answer_json else _named(names, "answer", {prompt, *taken}))
+    system = given.system or _named(names, "system", {prompt, answer, *taken})
+    if prompt is None or (answer is None and not given.answer_json):
+        missing = "asks (--prompt)" if prompt is None else "answers (--answer)"
+        raise DataError(
+            f"Which column {missing}? The columns are {', '.join(names)}. Name one, or give a template such as "
+            f'"{{{names[0] if names else "column"}}}".'
+        )
+    return Columns(prompt=prompt, answer=answer, answer_json=given.answer_json, system=system, names=tuple(names))
+
+
+def fill(template: str, record: Mapping[str, Any], *, is_text: bool = False) -> str:
+    """The text of a column, or a template with the texts of its columns.
+
+    Args:
+        template: A column's name or a template.
+        record: The row.
+        is_text: A name that is no column stands for itself.
+    """
+    if template in record:
+        return _cell(record[template])
+    if not is_text and "{" not in template:
+        return ""
+    return _FIELD.sub(lambda found: _field(found, record), template)
+
+
+def _field(found: re.Match[str], record: Mapping[str, Any]) -> str:
+    name = found.group(1)
+    return found.group()[0] if name is None else _cell(record.get(name.strip()))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _named(names: Sequence[str], part: str, taken: set[str | None]) -> str | None:
+    by_plain = {name.strip().lower(): name for name in names if name not in taken}
+    return next((by_plain[known] for known in _NAMES[part] if known in by_plain), None)
+
+
+def _refuse_unknown(names: Sequence[str], given: Columns) -> None:
+    parts = [part for part in (given.prompt, given.answer) if part is not None]
+    wanted = [part for part in parts if "{" not in part] + list(given.answer_json)
+    for template in [*parts, given.system or ""]:
+        wanted += [name.strip() for name in _FIELD.findall(template) if name]
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"There is no column {name!r}; the columns are {', '.join(names)}.")
