@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 from typing_extensions import Self
 
@@ -142,7 +142,7 @@ class Client:
         cls,
         *,
         home: Path | str | None = None,
-        engine: str = "torch",
+        engine: Literal["torch", "simulated"] = "torch",
         aliases: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> Self:

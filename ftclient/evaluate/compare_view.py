@@ -44,7 +44,7 @@ def _samples(comparison: Comparison) -> list[RenderableType]:
 def _sample(comparison: Comparison, index: int) -> RenderableType:
     question = comparison.questions[index]
     table = Table.grid(padding=(0, 1))
-    table.add_column(style="bold", overflow="fold", max_width=24)
+    table.add_column(style="bold", overflow="fold", max_width=36)
     table.add_column(overflow="fold")
     table.add_row("question", _clip(question.text))
     table.add_row("expected", _clip(question.expected))

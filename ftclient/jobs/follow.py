@@ -72,15 +72,15 @@ class Follower:
 
 def newest_first(events: Sequence[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
     """Return a page in the API's own order, also when something on the way has turned it around."""
-    if len(events) > 1 and _age(events[0]) < _age(events[-1]):
-        return list(reversed(events))
-    return list(events)
+    ages = [event.created_at for event in events]
+    if ages and ages[0] == ages[-1]:  # all of one second: steps tell
+        ages = [step for step in map(_step, events) if step is not None]
+    return list(reversed(events)) if ages and ages[0] < ages[-1] else list(events)
 
 
-def _age(event: FineTuningJobEvent) -> tuple[int, float]:
-    data = event.data if isinstance(event.data, dict) else {}
-    step = data.get("step")
-    return event.created_at, float(step) if isinstance(step, int | float) else 0.0
+def _step(event: FineTuningJobEvent) -> int | None:
+    step = event.data.get("step") if isinstance(event.data, dict) else None
+    return step if isinstance(step, int) else None
 
 
 class Poll(NamedTuple):

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
+from ftclient.errors import UnavailableError
 from local_backend.store.tables import MetaRow, Table
 
 FORMAT = 1
@@ -25,7 +26,7 @@ _POOL = {"pool_size": 8, "max_overflow": 40, "pool_timeout": 60}
 """One connection a request in flight; the web framework runs at most 40 at a time."""
 
 
-class StoreError(Exception):
+class StoreError(UnavailableError):
     """The home cannot be used; the text says why and what to do."""
 
 

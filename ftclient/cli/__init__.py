@@ -1,0 +1,1 @@
+"""The `ftclient` command: one thin module a group of commands."""

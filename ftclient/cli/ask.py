@@ -1,0 +1,109 @@
+"""`ftclient chat` and `ftclient evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftclient.cli.options import FileArgument
+from ftclient.cli.session import connected, current, err, say, show, show_json
+
+if TYPE_CHECKING:
+    from ftclient.client import Client
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(
+        epilog='[bold]ftclient chat smollm2-135m "What is the capital of France?"[/bold]\n\n'
+        "[bold]ftclient chat MODEL < question.txt[/bold]"
+    )(chat)
+    app.command(
+        epilog="[bold]ftclient evaluate test.jsonl --models smollm2-135m,ft:smollm2-135m:personal::a1b2c3d4[/bold]"
+    )(evaluate)
+
+
+def chat(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A base or tuned model.")],
+    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="What to say; without it, a talk.")] = None,
+    *,
+    system: Annotated[str | None, typer.Option(help="A system message before it.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="0 gives always the same answer.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the answer repeatable.")] = None,
+) -> None:
+    """Talk to a model: one question, what comes in by a pipe, or line by line."""
+    given = {"temperature": temperature, "max_tokens": max_tokens, "seed": seed}
+    options = {name: value for name, value in given.items() if value is not None}
+    if prompt is None and not sys.stdin.isatty():
+        prompt = sys.stdin.read().strip()
+    with connected() as client:
+        if prompt is None:
+            _talk(client, model, system, options)
+        elif current.as_json:
+            show_json({"model": model, "content": client.chat(model, prompt, system=system, **options)})
+        else:
+            _print_answer(client, model, [{"role": "user", "content": prompt}], system, options)
+
+
+def _talk(client: Client, model: str, system: str | None, options: dict[str, Any]) -> None:
+    say("An empty line ends the talk.")
+    messages: list[dict[str, str]] = []
+    while True:
+        err().print("> ", end="")
+        said = sys.stdin.readline().strip()
+        if not said:
+            return
+        messages.append({"role": "user", "content": said})
+        answer = _print_answer(client, model, messages, system, options)
+        messages.append({"role": "assistant", "content": answer})
+
+
+def _print_answer(
+    client: Client, model: str, messages: list[dict[str, str]], system: str | None, options: dict[str, Any]
+) -> str:
+    pieces = []
+    for piece in client.chat_stream(model, messages, system=system, **options):
+        pieces.append(piece)
+        typer.echo(_visible(piece), nl=False)
+    typer.echo()
+    return "".join(pieces)
+
+
+def _visible(text: str) -> str:
+    """Return a model's text without what could move a terminal's cursor."""
+    return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
+
+
+def evaluate(
+    file: FileArgument,
+    *,
+    models: Annotated[str, typer.Option("--models", metavar="A,B", help="Models to compare, with commas between.")],
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+) -> None:
+    """Ask models the questions of a held-out file and compare their answers with the expected ones."""
+    from ftclient.data import Dataset
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("name at least one model", param_hint="--models")
+    with connected() as client:
+        comparison = with_bar(client, Dataset.read(file), names, max_tokens=max_tokens)
+    show_json(comparison.to_json()) if current.as_json else show(comparison)
+
+
+def with_bar(client: Client, data: Any, models: list[str], *, max_tokens: int | None = None) -> Any:
+    """Return the comparison of `models` on `data`, with a bar while they answer."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TextColumn("answers"))
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
+        task = bar.add_task("")
+        return client.evaluate(
+            data,
+            models=models,
+            max_tokens=max_tokens,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )

@@ -1,0 +1,69 @@
+"""`ftclient jobs`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ftclient.cli.session import as_object, connected, current, say, show, show_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ftclient.jobs.job import Job
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="[bold]ftclient jobs --limit 5[/bold]\n\n[bold]ftclient jobs --json[/bold]")(jobs)
+
+
+def jobs(
+    *,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    lost: Annotated[bool, typer.Option("--lost", help="Only launches whose outcome is not known.")] = False,
+) -> None:
+    """List jobs, newest first, and look for those whose launch was never answered."""
+    with connected() as client:
+        unknown = client.find_lost()
+        if lost:
+            rows = [{"run_id": each.run_id, "created_at": each.created_at, "state": each.state} for each in unknown]
+            show_json(rows) if current.as_json else show(*[f"{row['run_id']}  {row['state']}" for row in rows])
+            return
+        found = client.jobs(limit=limit)
+    if current.as_json:
+        show_json([as_object(job.latest) for job in found])
+    elif found:
+        show(_table(found))
+    else:
+        say("There are no jobs yet. Start one with: ftclient train FILE --model smollm2-135m")
+    if unknown:
+        say(f"{len(unknown)} launches were never answered; whether their jobs exist is not known: ftclient jobs --lost")
+
+
+def _table(found: list[Job]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ftclient.view.words import printable
+
+    table = Table()
+    for name, overflow in (("job", "fold"), ("status", "fold"), ("model", "fold"), ("age", "fold")):
+        table.add_column(name, overflow=overflow)  # type: ignore[arg-type]  # one of rich's own words
+    for each in found:
+        job = each.latest
+        if job:
+            model = job.fine_tuned_model or job.model
+            cells = (job.id, job.status, model, _age(job.created_at))
+            table.add_row(*[Text(printable(str(cell))) for cell in cells])
+    return table
+
+
+def _age(created_at: int) -> str:
+    seconds = max(0, int(time.time()) - created_at)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"

@@ -1,0 +1,100 @@
+"""Commands on one job: cancel, pause, resume, checkpoints, metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ftclient.cli.options import JobArgument
+from ftclient.cli.session import as_object, connected, current, say, show, show_json
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
+
+    from ftclient.jobs.results import StepMetrics
+
+_COLUMNS = {
+    "train_loss": "train loss",
+    "train_mean_token_accuracy": "accuracy",
+    "valid_loss": "valid loss",
+    "full_valid_loss": "full valid loss",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="[bold]ftclient cancel ftjob-abc123[/bold]")(cancel)
+    app.command(epilog="[bold]ftclient pause ftjob-abc123[/bold]")(pause)
+    app.command(epilog="[bold]ftclient resume ftjob-abc123[/bold]")(resume)
+    app.command(epilog="[bold]ftclient checkpoints ftjob-abc123[/bold]")(checkpoints)
+    app.command(epilog="[bold]ftclient metrics ftjob-abc123 --json[/bold]")(metrics)
+
+
+def cancel(job: JobArgument) -> None:
+    """End a job now, for good."""
+    with connected() as client:
+        _show(client.job(job).cancel())
+
+
+def pause(job: JobArgument) -> None:
+    """Stop a job at a usable snapshot; `resume` goes on from there."""
+    with connected() as client:
+        _show(client.job(job).pause())
+
+
+def resume(job: JobArgument) -> None:
+    """Go on with a paused job."""
+    with connected() as client:
+        _show(client.job(job).resume())
+
+
+def checkpoints(job: JobArgument) -> None:
+    """List the usable models along the way of a job, oldest first."""
+    with connected() as client:
+        found = client.job(job).checkpoints()
+    if current.as_json:
+        show_json([as_object(each) for each in found])
+    elif not found:
+        say("There are no checkpoints yet: they are made at the end of epochs.")
+    else:
+        from rich.table import Table
+
+        table = Table("step", "model", "valid loss")
+        for each in found:
+            loss = each.metrics.full_valid_loss if each.metrics else None
+            table.add_row(str(each.step_number), each.fine_tuned_model_checkpoint, _number(loss))
+        show(table)
+
+
+def metrics(job: JobArgument) -> None:
+    """Print loss and accuracy by step."""
+    with connected() as client:
+        found = client.job(job).metrics()
+    if current.as_json:
+        show_json([row.to_json() for row in found])
+    elif not found:
+        say("There are no metrics yet.")
+    else:
+        _show_metrics(found)
+
+
+def _show_metrics(rows: list[StepMetrics]) -> None:
+    from rich.table import Table
+
+    names = [name for name in _COLUMNS if any(getattr(row, name) is not None for row in rows)]
+    table = Table("step", *[_COLUMNS[name] for name in names])
+    for row in rows:
+        table.add_row(str(row.step), *[_number(getattr(row, name)) for name in names])
+    show(table)
+
+
+def _show(job: FineTuningJob) -> None:
+    if current.as_json:
+        show_json(as_object(job))
+    else:
+        show(f"{job.id}  {job.status}")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -1,0 +1,172 @@
+"""What the global options say, and where output goes: data to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ftclient.client import Client
+    from ftclient.hosts import Host
+
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME|URL",
+        help="local, openai, azure, nebius, crusoe, or the address of a server. (else $FTCLIENT_BACKEND, else local)",
+        rich_help_panel="Global options",
+    ),
+]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        help="Where jobs, files and models are kept. (else $FTCLIENT_HOME, else your data folder)",
+        rich_help_panel="Global options",
+    ),
+]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print data as JSON on stdout.", rich_help_panel="Global options"),
+]
+_GLOBALS = {"backend": (BackendOption, None), "home": (HomeOption, None), "as_json": (JsonOption, False)}
+
+
+@dataclass
+class Session:
+    """The global options of this call."""
+
+    backend: str | None = None
+    home: Path | None = None
+    as_json: bool = False
+
+    def take(self, given: dict[str, Any]) -> None:
+        """Take over options that were given; those after the command win."""
+        for name, value in given.items():
+            if value:
+                setattr(self, name, value)
+
+    @property
+    def backend_name(self) -> str:
+        """The backend that was named, here or in the environment."""
+        return self.backend or os.environ.get("FTCLIENT_BACKEND") or "local"
+
+    @property
+    def names_backend(self) -> bool:
+        """Whether anybody has named a backend, so that it is not just the default."""
+        return bool(self.backend or os.environ.get("FTCLIENT_BACKEND"))
+
+    @property
+    def host(self) -> Host:
+        """The host that was named; nothing is connected.
+
+        Raises:
+            typer.BadParameter: There is no such backend.
+        """
+        from ftclient import hosts
+
+        try:
+            return (
+                hosts.host_at(self.backend_name) if "://" in self.backend_name else hosts.host_named(self.backend_name)
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--backend") from error
+
+
+current = Session()
+"""The session of this process."""
+
+
+@contextmanager
+def connected(*, keyless: bool = False) -> Iterator[Client]:
+    """Give a client for the chosen backend, and close it in the end.
+
+    Args:
+        keyless: Go on without an API key; what needs one then fails at the host.
+    """
+    from ftclient.client import Client
+    from ftclient.errors import AuthError
+
+    assert current.host  # noqa: S101 - an unknown backend is a mistake on the command line
+    try:
+        client = Client.named(current.backend_name, home=current.home)
+    except AuthError:
+        if not keyless:
+            raise
+        client = Client.named(current.backend_name, home=current.home, api_key="none")
+    with client:
+        yield client
+
+
+def with_globals(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the global options too, beside its own."""
+    signature = inspect.signature(command, eval_str=True)
+    missing = {name: option for name, option in _GLOBALS.items() if name not in signature.parameters}
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        current.take({name: given.pop(name) for name in missing})
+        current.take({name: given[name] for name in _GLOBALS if name in given})
+        command(**given)
+
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in missing.items()
+    ]
+    wrapped.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])  # type: ignore[attr-defined]  # functools.wraps hides that functions take attributes
+    return wrapped
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    text = json.dumps(value, indent=2, ensure_ascii=encoding != "utf8", default=str)
+    typer.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def show(*renderables: Any) -> None:
+    """Print something on stdout by rich; text in it is not read as markup."""
+    console = out()
+    for each in renderables:
+        console.print(each, markup=False, highlight=False, soft_wrap=isinstance(each, str))
+
+
+def say(text: Any) -> None:
+    """Tell people something, on stderr."""
+    err().print(text, markup=False, highlight=False, soft_wrap=isinstance(text, str))
+
+
+@functools.lru_cache(maxsize=1)
+def err() -> Console:
+    """Return the console behind stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@functools.lru_cache(maxsize=1)
+def out() -> Console:
+    """Return the console behind stdout."""
+    from rich.console import Console
+
+    return Console()
+
+
+def as_object(model: Any) -> dict[str, Any]:
+    """Return an object of the API as it came, with the fields that the official client does not know."""
+    found: dict[str, Any] = model.to_dict(mode="json")
+    return found

@@ -1,0 +1,87 @@
+"""`ftclient files` and `ftclient models`: what is kept, and a way to let it go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ftclient.cli.session import as_object, connected, current, say, show, show_json
+
+DeleteOption = Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this one, for good.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="[bold]ftclient files[/bold]\n\n[bold]ftclient files --delete file-abc123[/bold]")(files)
+    app.command(
+        epilog="[bold]ftclient models[/bold]\n\n"
+        "[bold]ftclient models --delete ft:smollm2-135m:personal::a1b2c3d4[/bold]"
+    )(models)
+
+
+def files(*, delete: DeleteOption = None) -> None:
+    """List the files that are kept, newest first, or delete one."""
+    with connected() as client:
+        if delete:
+            client.delete_file(delete)
+            _deleted(delete)
+            return
+        found = client.files()
+    if current.as_json:
+        show_json([as_object(file) for file in found])
+    elif not found:
+        say("There are no files.")
+    else:
+        from ftclient.cost.plan_view import size
+
+        _table(
+            ("file", "size", "purpose", "name"),
+            [(file.id, size(file.bytes), file.purpose, file.filename) for file in found],
+        )
+        say(f"{size(sum(file.bytes for file in found))} in all")
+
+
+def models(*, delete: DeleteOption = None) -> None:
+    """List the models that can be used, or delete a tuned one."""
+    with connected() as client:
+        if delete:
+            client.delete_model(delete)
+            _deleted(delete)
+            return
+        found = client.models()
+        sizes = _sizes(client.machine())
+    if current.as_json:
+        show_json([as_object(model) for model in found])
+    else:
+        rows = [(model.id, model.owned_by, sizes.get(model.id, "")) for model in found]
+        _table(("model", "owner", "on this machine"), rows)
+
+
+def _sizes(machine: dict[str, Any]) -> dict[str, str]:
+    from ftclient.cost.plan_view import size
+
+    kept = [model for model in machine.get("models", []) if model.get("cached")]
+    return {model["name"]: size(model.get("size_bytes") or 0) for model in kept}
+
+
+def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from ftclient.view.words import printable
+
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text(printable(cell)) for cell in row])
+    show(table)
+
+
+def _deleted(name: str) -> None:
+    if current.as_json:
+        show_json({"id": name, "deleted": True})
+    else:
+        show(f"{name}  deleted")
