@@ -5,11 +5,11 @@ Both transports stream, and a stream that is closed early ends what the server w
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
 import httpx2
 from a2wsgi.asgi import ASGIMiddleware, ASGIResponder
 
@@ -18,6 +18,8 @@ from local_backend.settings import Settings
 
 if TYPE_CHECKING:
     import openai
+
+__all__ = ["AsyncTransport", "Settings", "Transport", "async_client", "client", "transport"]
 
 BASE_URL = "http://localhost/v1"
 _ANY_KEY = "local"
@@ -42,7 +44,7 @@ class _Responder(ASGIResponder):  # type: ignore[misc]  # a2wsgi has no types
 
 
 class _Bridge(ASGIMiddleware):  # type: ignore[misc]  # a2wsgi has no types
-    """The app as WSGI, its loop in a thread of its own."""
+    """The app as WSGI."""
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         return _Responder(self.app, self.loop, self.wait_time)(environ, start_response)
@@ -52,50 +54,101 @@ class Transport(httpx2.WSGITransport):
     """Sends requests to an app in this process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._backend_app = create_app(settings)
-        self._bridge = _Bridge(self._backend_app)
-        super().__init__(app=self._bridge)
+        self._backend = (app := create_app(settings)).state.backend
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="ftclient-app", daemon=True)
+        self._thread.start()
+        super().__init__(app=_Bridge(app, loop=self._loop))
 
     def close(self) -> None:
         """Let go of the home. Jobs in a runner process go on; those in a thread when the home is next opened."""
-        self._backend_app.state.backend.close()
-        loop = self._bridge.loop
-        if loop.is_running():
-            loop.call_soon_threadsafe(loop.stop)
+        if not self._loop.is_closed():
+            self._backend.close()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
 
-class _AsyncStream(httpx2.AsyncByteStream):
-    """The body of an answer, each piece fetched in a thread."""
+class _Exchange(httpx2.AsyncByteStream):
+    """One request to the app, run as a task of the caller's loop; also the body of its answer."""
 
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
+    def __init__(self, app: Any, request: httpx2.Request) -> None:
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue(maxsize=1)
+        self._body = aiter(request.stream)  # type: ignore[arg-type]  # an asynchronous client sends no other
+        self._has_sent = False
+        self._task = asyncio.create_task(self._run(app, _scope(request)))
+
+    async def answer(self) -> httpx2.Response:
+        """Return the answer once it begins; its body comes as it is read."""
+        try:
+            start = await self._next()
+        except BaseException:
+            await self.aclose()
+            raise
+        return httpx2.Response(start["status"], headers=start["headers"], stream=self)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        pieces = self._response.iter_raw()
-        while (piece := await anyio.to_thread.run_sync(partial(next, pieces, None))) is not None:
-            yield piece
+        more = True
+        while more:
+            message = await self._next()
+            more = message.get("more_body", False)
+            yield message.get("body", b"")
 
     async def aclose(self) -> None:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._response.close)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def _run(self, app: Any, scope: dict[str, Any]) -> None:
+        try:
+            await app(scope, self._receive, self._messages.put)
+        except Exception as error:  # noqa: BLE001 - it is raised again where the answer is read
+            await self._messages.put({"error": error})
+
+    async def _next(self) -> dict[str, Any]:
+        message = await self._messages.get()
+        if "error" in message:
+            raise message["error"]
+        return message
+
+    async def _receive(self) -> dict[str, Any]:
+        """Hand the request's body over piece by piece; afterwards nothing comes but the end of this task."""
+        if self._has_sent:
+            await asyncio.Event().wait()
+        piece = await anext(self._body, None)
+        self._has_sent = piece is None
+        return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
+
+
+def _scope(request: httpx2.Request) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "scheme": request.url.scheme,
+        "path": request.url.path,
+        "raw_path": request.url.raw_path.split(b"?")[0],
+        "query_string": request.url.query,
+        "server": (request.url.host, request.url.port),
+        "client": ("127.0.0.1", 0),
+        "root_path": "",
+    }
 
 
 class AsyncTransport(httpx2.AsyncBaseTransport):
-    """The same for asynchronous clients: requests run in threads."""
+    """Sends the requests of an asynchronous client to an app in the same loop (httpx2's own one buffers streams)."""
 
     def __init__(self, settings: Settings) -> None:
-        self._sync = Transport(settings)
+        self._app = create_app(settings)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request."""
-        await request.aread()
-        send = partial(self._sync.handle_request, request)
-        response = await anyio.to_thread.run_sync(send)
-        return httpx2.Response(response.status_code, headers=response.headers, stream=_AsyncStream(response))
+        return await _Exchange(self._app, request).answer()
 
     async def aclose(self) -> None:
         """Let go of the home."""
-        await anyio.to_thread.run_sync(self._sync.close)
+        await asyncio.to_thread(self._app.state.backend.close)
 
 
 def transport(settings: Settings) -> Transport:

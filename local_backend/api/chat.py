@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from local_backend.api.backend import Backend, Here
 from local_backend.api.chat_requests import CreateChat, refuse_unsupported
@@ -56,7 +58,8 @@ async def create(request: Request, here: Here) -> Response:
     if not body.stream:
         return JSONResponse(await _whole(request, head, answer, chat))
     with_usage = bool(body.stream_options and body.stream_options.include_usage)
-    return StreamingResponse(_stream(head, answer, chat, with_usage=with_usage), media_type="text/event-stream")
+    deltas = _Deltas(answer)
+    return _EventStream(deltas, _stream(head, answer, deltas, chat, with_usage=with_usage))
 
 
 async def _json_object(request: Request) -> dict[str, Any]:
@@ -84,31 +87,73 @@ def _fingerprint(here: Backend) -> str:
     return "fp_" + hashlib.sha256(here.settings.engine.encode()).hexdigest()[:10]
 
 
-async def _pull(answer: Answer) -> AsyncIterator[Delta]:
-    """Yield the deltas as they come; whatever ends this ends the generation."""
-    deltas = answer.deltas
-    try:
-        while (delta := await run_in_threadpool(next, deltas, None)) is not None:
+class _Deltas:
+    """The deltas of an answer, pulled in threads. It can be ended from anywhere, in the middle of a pull too."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._deltas = answer.deltas
+        self._lock = threading.Lock()
+        self._ended = False
+
+    async def __aiter__(self) -> AsyncIterator[Delta]:
+        """Yield the deltas as they come."""
+        while (delta := await run_in_threadpool(self.pull)) is not None:
             yield delta
-    finally:
-        _close(deltas)
+
+    def pull(self) -> Delta | None:
+        """Wait for the next delta; None: there is none."""
+        with self._lock:
+            delta = None if self._ended else next(self._deltas, None)
+        if self._ended:
+            self.end()
+        return delta
+
+    def end(self) -> None:
+        """End the generation now, or when the pull that is under way returns."""
+        self._ended = True
+        if self._lock.acquire(blocking=False):
+            try:
+                close = getattr(self._deltas, "close", lambda: None)
+                close()
+            finally:
+                self._lock.release()
 
 
-def _close(deltas: Iterator[Delta]) -> None:
-    close = getattr(deltas, "close", None)
-    if close is not None:
-        close()
+class _EventStream(StreamingResponse):
+    """Server-sent events; whatever ends them, a client that hangs up above all, ends the generation."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, deltas: _Deltas, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events)
+        self._deltas = deltas
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._deltas.end()
 
 
 async def _whole(request: Request, head: _Head, answer: Answer, chat: ChatRequest) -> dict[str, Any]:
     """Collect the answer; a client that hangs up ends it."""
+    deltas = _Deltas(answer)
+    try:
+        return await _collected(request, head, answer, deltas, chat)
+    finally:
+        deltas.end()
+
+
+async def _collected(
+    request: Request, head: _Head, answer: Answer, deltas: _Deltas, chat: ChatRequest
+) -> dict[str, Any]:
     texts: dict[int, str] = defaultdict(str)
     logprobs: dict[int, list[TokenLogprob]] = defaultdict(list)
     reasons: dict[int, str] = {}
     n_tokens = 0
     async with anyio.create_task_group() as group:
         group.start_soon(_cancel_on_hangup, request, group.cancel_scope)
-        async for delta in _pull(answer):
+        async for delta in deltas:
             texts[delta.index] += delta.text
             logprobs[delta.index] += delta.logprobs
             n_tokens += delta.n_tokens
@@ -133,7 +178,9 @@ async def _cancel_on_hangup(request: Request, scope: anyio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _stream(head: _Head, answer: Answer, chat: ChatRequest, *, with_usage: bool) -> AsyncIterator[bytes]:
+async def _stream(
+    head: _Head, answer: Answer, deltas: _Deltas, chat: ChatRequest, *, with_usage: bool
+) -> AsyncIterator[bytes]:
     """Yield server-sent events: a chunk with the role for each choice, the text, the end, the usage if wanted."""
     usage: dict[str, Any] = {"usage": None} if with_usage else {}
     fields = {**head.fields("chat.completion.chunk"), **usage}
@@ -141,7 +188,7 @@ async def _stream(head: _Head, answer: Answer, chat: ChatRequest, *, with_usage:
     try:
         for index in range(chat.n):
             yield _event(fields, [_chunk_choice(index, {"role": "assistant", "content": "", "refusal": None})])
-        async for delta in _pull(answer):
+        async for delta in deltas:
             n_tokens += delta.n_tokens
             for choice in _chunk_choices(delta, chat):
                 yield _event(fields, [choice])
@@ -150,8 +197,6 @@ async def _stream(head: _Head, answer: Answer, chat: ChatRequest, *, with_usage:
     except Exception as error:  # noqa: BLE001 - the answer has begun: its status can no longer say so
         yield b"data: " + json.dumps(error_body(to_api_error(error))).encode() + b"\n\n"
         return
-    finally:
-        _close(answer.deltas)
     yield b"data: [DONE]\n\n"
 
 
