@@ -94,7 +94,8 @@ def _of_status(error: openai.APIStatusError, host: Host, job_id: str | None) -> 
 
 def _own_words(error: openai.APIStatusError) -> str:
     """Return the host's message as one sentence; gateways answer with pages of HTML, of which nothing is shown."""
-    text = str(error.message).strip()
+    said = error.body.get("message") if isinstance(error.body, dict) else None
+    text = str(said or error.message).strip()
     if "<html" in text.lower() or not text:
         return "no explanation was given."
     return text if text.endswith((".", "!", "?")) else text + "."

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ftclient.cli.session import as_object, connected, current, say, show, show_json
+from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ftclient.jobs.job import Job
 
 
@@ -36,29 +34,16 @@ def jobs(
     if current.as_json:
         show_json([as_object(job.latest) for job in found])
     elif found:
-        show(_table(found))
+        show_table(("job", "status", "age", "model"), [_row(job) for job in found])
     else:
         say("There are no jobs yet. Start one with: ftclient train FILE --model smollm2-135m")
     if unknown:
         say(f"{len(unknown)} launches were never answered; whether their jobs exist is not known: ftclient jobs --lost")
 
 
-def _table(found: list[Job]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    from ftclient.view.words import printable
-
-    table = Table()
-    for name, overflow in (("job", "fold"), ("status", "fold"), ("model", "fold"), ("age", "fold")):
-        table.add_column(name, overflow=overflow)  # type: ignore[arg-type]  # one of rich's own words
-    for each in found:
-        job = each.latest
-        if job:
-            model = job.fine_tuned_model or job.model
-            cells = (job.id, job.status, model, _age(job.created_at))
-            table.add_row(*[Text(printable(str(cell))) for cell in cells])
-    return table
+def _row(each: Job) -> tuple[str, ...]:
+    job = each.latest or each.refresh()
+    return job.id, job.status, _age(job.created_at), job.fine_tuned_model or job.model
 
 
 def _age(created_at: int) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from ftclient.cli.options import JobArgument
-from ftclient.cli.session import as_object, connected, current, say, show, show_json
+from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
+    from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
     from ftclient.jobs.results import StepMetrics
 
@@ -58,13 +59,8 @@ def checkpoints(job: JobArgument) -> None:
     elif not found:
         say("There are no checkpoints yet: they are made at the end of epochs.")
     else:
-        from rich.table import Table
-
-        table = Table("step", "model", "valid loss")
-        for each in found:
-            loss = each.metrics.full_valid_loss if each.metrics else None
-            table.add_row(str(each.step_number), each.fine_tuned_model_checkpoint, _number(loss))
-        show(table)
+        rows = [(str(each.step_number), _loss(each), each.fine_tuned_model_checkpoint) for each in found]
+        show_table(("step", "loss", "model"), rows)
 
 
 def metrics(job: JobArgument) -> None:
@@ -80,13 +76,9 @@ def metrics(job: JobArgument) -> None:
 
 
 def _show_metrics(rows: list[StepMetrics]) -> None:
-    from rich.table import Table
-
     names = [name for name in _COLUMNS if any(getattr(row, name) is not None for row in rows)]
-    table = Table("step", *[_COLUMNS[name] for name in names])
-    for row in rows:
-        table.add_row(str(row.step), *[_number(getattr(row, name)) for name in names])
-    show(table)
+    cells = [(str(row.step), *[_number(getattr(row, name)) for name in names]) for row in rows]
+    show_table(("step", *[_COLUMNS[name] for name in names]), cells)
 
 
 def _show(job: FineTuningJob) -> None:
@@ -94,6 +86,11 @@ def _show(job: FineTuningJob) -> None:
         show_json(as_object(job))
     else:
         show(f"{job.id}  {job.status}")
+
+
+def _loss(checkpoint: FineTuningJobCheckpoint) -> str:
+    metrics = checkpoint.metrics
+    return _number(metrics.full_valid_loss if metrics.full_valid_loss is not None else metrics.train_loss)
 
 
 def _number(value: float | None) -> str:

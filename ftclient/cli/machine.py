@@ -124,7 +124,7 @@ def _machine(found: dict[str, Any]) -> str:
 
     runner = found.get("runner") or {}
     parts = [
-        f"{found.get('engine')} on {found.get('device')}",
+        f"{found.get('engine')} on {found['device']}" if found.get("device") else f"{found.get('engine')} engine",
         f"{found.get('precision')} ({found.get('precision_reason')})" if found.get("precision") else "",
         f"torch {found.get('torch')}" if found.get("torch") else "",
         f"{found.get('threads')} threads" if found.get("threads") else "",

@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ JsonOption = Annotated[
     bool,
     typer.Option("--json", help="Print data as JSON on stdout.", rich_help_panel="Global options"),
 ]
+_PIPE_COLUMNS = 250
 _GLOBALS = {"backend": (BackendOption, None), "home": (HomeOption, None), "as_json": (JsonOption, False)}
 
 
@@ -139,15 +140,21 @@ def show_json(value: Any) -> None:
 
 
 def show(*renderables: Any) -> None:
-    """Print something on stdout by rich; text in it is not read as markup."""
-    console = out()
+    """Print something on stdout by rich; plain strings are not read as markup."""
     for each in renderables:
-        console.print(each, markup=False, highlight=False, soft_wrap=isinstance(each, str))
+        _print(out(), each)
 
 
 def say(text: Any) -> None:
     """Tell people something, on stderr."""
-    err().print(text, markup=False, highlight=False, soft_wrap=isinstance(text, str))
+    _print(err(), text)
+
+
+def _print(console: Console, each: Any) -> None:
+    if isinstance(each, str):
+        console.print(each, markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(each, highlight=False)
 
 
 @functools.lru_cache(maxsize=1)
@@ -160,10 +167,25 @@ def err() -> Console:
 
 @functools.lru_cache(maxsize=1)
 def out() -> Console:
-    """Return the console behind stdout."""
+    """Return the console behind stdout; in a pipe, lines are long enough that no id is broken."""
     from rich.console import Console
 
-    return Console()
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
+
+
+def show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns on stdout; all but the last stay whole, so that ids can be copied."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from ftclient.view.words import printable
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name != names[-1])
+    for row in rows:
+        table.add_row(*[Text(printable(cell)) for cell in row])
+    out().print(table)
 
 
 def as_object(model: Any) -> dict[str, Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
-from ftclient.cli.session import as_object, connected, current, say, show, show_json
+from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
 
 DeleteOption = Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this one, for good.")]
 
@@ -36,7 +35,7 @@ def files(*, delete: DeleteOption = None) -> None:
     else:
         from ftclient.cost.plan_view import size
 
-        _table(
+        show_table(
             ("file", "size", "purpose", "name"),
             [(file.id, size(file.bytes), file.purpose, file.filename) for file in found],
         )
@@ -55,8 +54,8 @@ def models(*, delete: DeleteOption = None) -> None:
     if current.as_json:
         show_json([as_object(model) for model in found])
     else:
-        rows = [(model.id, model.owned_by, sizes.get(model.id, "")) for model in found]
-        _table(("model", "owner", "on this machine"), rows)
+        rows = [(sizes.get(model.id, ""), model.owned_by, model.id) for model in found]
+        show_table(("on this machine", "owner", "model"), rows)
 
 
 def _sizes(machine: dict[str, Any]) -> dict[str, str]:
@@ -64,20 +63,6 @@ def _sizes(machine: dict[str, Any]) -> dict[str, str]:
 
     kept = [model for model in machine.get("models", []) if model.get("cached")]
     return {model["name"]: size(model.get("size_bytes") or 0) for model in kept}
-
-
-def _table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from ftclient.view.words import printable
-
-    table = Table()
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*[Text(printable(cell)) for cell in row])
-    show(table)
 
 
 def _deleted(name: str) -> None:

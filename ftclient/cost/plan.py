@@ -159,7 +159,7 @@ def local_plan(request: JobRequest, host: Host, answer: Mapping[str, Any]) -> Pl
             host=host,
             model=str(answer["model"]),
             n_examples=int(answer["n_examples"]),
-            epochs=Epochs(int(answer["n_epochs"]), str(answer["epochs_rule"])),
+            epochs=_epochs(request, answer),
             batch_size=int(answer["batch_size"]),
             tokens=Tokens(
                 per_epoch=int(answer["tokens_per_epoch"]), loss_per_epoch=int(answer["loss_tokens_per_epoch"])
@@ -178,6 +178,13 @@ def local_plan(request: JobRequest, host: Host, answer: Mapping[str, Any]) -> Pl
         raise BackendError(
             f"{host.title} sent a plan that cannot be read ({error}). Do client and server have the same version?"
         ) from error
+
+
+def _epochs(request: JobRequest, answer: Mapping[str, Any]) -> Epochs:
+    """Return the epochs that the backend will run, with the arithmetic where it is the published rule."""
+    epochs = resolve_epochs(request.method.n_epochs, n_examples=int(answer["n_examples"]))
+    agreed = epochs.n_epochs == int(answer["n_epochs"])
+    return epochs if agreed else Epochs(int(answer["n_epochs"]), str(answer["epochs_rule"]))
 
 
 def _tokens(report: Report) -> tuple[Tokens, list[Note]]:
