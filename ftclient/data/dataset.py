@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +35,7 @@ class Dataset:
         self._sha256: str | None = None
         self._size_bytes: int | None = len(self._content)
         self._state: tuple[int, ...] | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: _Folder | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Dataset:
@@ -187,9 +188,9 @@ class Dataset:
 
     def _parts(self, parts: Sequence[Sequence[int]]) -> tuple[Dataset, ...]:
         """Write each list of example numbers (from 0) to a file of its own."""
-        folder = tempfile.TemporaryDirectory(prefix="ftclient-")  # the parts hold it; it goes when the last one does
+        folder = _Folder()  # the parts hold it; it goes when the last one does
         part_of = {index: part for part, indices in enumerate(parts) for index in indices}
-        paths = [Path(folder.name) / f"{Path(self.name).stem}.{i}.jsonl" for i in range(len(parts))]
+        paths = [folder.path / f"{Path(self.name).stem}.{i}.jsonl" for i in range(len(parts))]
         files = [path.open("wb") for path in paths]
         for index, example in enumerate(self):
             if index in part_of:
@@ -230,6 +231,14 @@ class Dataset:
         if stream is not None:
             stream.close()
         raise DataError(f"{self._path} was changed since it was checked. Check it again: Dataset.read(path).check().")
+
+
+class _Folder:
+    """A temporary folder that goes, without a warning, when nobody holds it any more or the program ends."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="ftclient-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _state_of(found: os.stat_result) -> tuple[int, ...]:
