@@ -78,8 +78,12 @@ def ft_client(ft_backend: str, tmp_path: Path) -> Iterator[Client]:
     if ft_backend == "hosted":
         client = Client.openai()
     else:
-        engine = "torch" if ft_backend == "local" else "simulated"
-        client = Client.local(home=tmp_path / "ftclient", engine=engine, runner="thread", aliases=MODELS)
+        client = Client.local(
+            home=tmp_path / "ftclient",
+            engine="torch" if ft_backend == "local" else "simulated",
+            runner="thread",
+            aliases=MODELS,
+        )
     try:
         yield client
     finally:

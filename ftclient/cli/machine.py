@@ -28,6 +28,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8000,
     engine: Annotated[Literal["torch", "simulated"], typer.Option(help="What trains and answers.")] = "torch",
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=MODEL", help="A further name of a model, such as gpt-4o-mini=smollm2-135m."),
+    ] = None,
     token: Annotated[
         str | None,
         typer.Option(envvar="FTCLIENT_SERVER_TOKEN", help="Key that callers must send; needed beyond this machine."),
@@ -39,6 +43,8 @@ def serve(
     if find_spec("fastapi") is None:
         raise MissingDependencyError('pip install "ftclient[local]"')
     command = [sys.executable, "-m", "local_backend", "serve", "--host", host, "--port", str(port), "--engine", engine]
+    for each in alias or []:
+        command += ["--alias", each]
     if current.home:
         command += ["--home", str(current.home)]
     environment = dict(os.environ)

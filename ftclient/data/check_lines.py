@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pydantic_core import from_json
@@ -13,13 +15,16 @@ from ftclient.data.check_methods import check_example
 from ftclient.data.check_stats import Tally
 from ftclient.data.findings import Findings, quoted, type_name
 from ftclient.data.limits import Limits, Method
-from ftclient.data.reader import Line, lines, may_repeat_keys, parse_line
+from ftclient.data.reader import Line, has_spaced_keys, lines, parse_line
 from ftclient.data.report import Issue
 from ftclient.data.text_counter import TextCounter
 from ftclient.data.tokens import DEFAULT_ENCODING, parts_of
 
 CountTokens = Callable[[Mapping[str, Any]], int]
 """Counts the tokens of one example, where the model's own tokenizer is at hand."""
+
+Labels = tuple[str, ...]
+"""What each text of an example is: a role, `tools`, or untrained assistant text."""
 
 _FIXED_TOKENS, _TOKENS_PER_MESSAGE = 3, 4
 """What a plain chat adds to its texts: see `ftclient.data.tokens`."""
@@ -29,22 +34,30 @@ _MAX_SHAPE = 64
 
 
 @dataclass
+class _Alike:
+    """Examples whose texts have the same labels."""
+
+    line_numbers: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    """The texts of all of them, one example after the other."""
+
+
+@dataclass
 class BlockResult:
     """What one block of lines gave; the examples wait here until their tokens are counted together."""
 
     tally: Tally = field(default_factory=Tally)
     issues: list[Issue] = field(default_factory=list)
-    line_numbers: list[int] = field(default_factory=list)
-    labels: list[Sequence[str]] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    fixed_tokens: list[int] = field(default_factory=list)
+    waiting: dict[tuple[Labels, int], _Alike] = field(default_factory=dict)
+    """By the labels of an example's texts and its tokens beside them."""
 
-    def add(self, line_number: int, labels: Sequence[str], texts: Sequence[str], fixed_tokens: int) -> None:
+    def add(self, line_number: int, labels: Labels, texts: Sequence[str], fixed_tokens: int) -> None:
         """Add an example to be counted; `labels` say what each of its texts is."""
-        self.line_numbers.append(line_number)
-        self.labels.append(labels)
-        self.texts += texts
-        self.fixed_tokens.append(fixed_tokens)
+        alike = self.waiting.get((labels, fixed_tokens))
+        if alike is None:
+            alike = self.waiting[labels, fixed_tokens] = _Alike()
+        alike.line_numbers.append(line_number)
+        alike.texts += texts
 
 
 class BlockChecker:
@@ -69,17 +82,23 @@ class BlockChecker:
     def check(self, block: bytes, first_line: int) -> BlockResult:
         """Check a block of whole lines, the first of which has the number `first_line`."""
         result = BlockResult()
-        has_short_way = self._method == "supervised" and self._count_tokens is None
+        plain_chats: Counter[Labels] = Counter()
+        has_short_way = self._method == "supervised" and self._count_tokens is None and not has_spaced_keys(block)
         found = lines(block)
         for number, raw in enumerate(found, first_line):
             plain = self._plain_chat(raw) if has_short_way else None
             if plain is None:
                 self._check_line(result, parse_line(raw), raw, number)
             else:
-                roles, texts = plain
-                result.tally.shapes[tuple(roles)] += 1
-                result.add(number, roles, texts, _FIXED_TOKENS + _TOKENS_PER_MESSAGE * len(roles))
-        self._finish(result, len(found))
+                roles = tuple(plain[0])
+                plain_chats[roles] += 1
+                result.add(number, roles, plain[1], _FIXED_TOKENS + _TOKENS_PER_MESSAGE * len(roles))
+        result.tally.counts["lines"] = len(found)
+        result.tally.counts["examples"] += plain_chats.total()
+        result.tally.formats["chat"] += plain_chats.total()
+        result.tally.shapes.update(plain_chats)
+        self._count(result)
+        result.issues.sort(key=lambda issue: issue.line or 0)
         return result
 
     def _plain_chat(self, raw: bytes) -> tuple[list[str], list[str]] | None:
@@ -89,44 +108,38 @@ class BlockChecker:
         except ValueError:
             return None
         plain = _plain_messages(value)
-        if plain is None or may_repeat_keys(raw, 1 + 2 * len(plain[0])):
+        if plain is None or raw.count(b'":') != 1 + 2 * len(plain[0]):
             return None
         if self._other_tokens and any(token in text for text in plain[1] for token in self._other_tokens):
             return None
         return plain
 
-    def _finish(self, result: BlockResult, n_lines: int) -> None:
-        tally = result.tally
-        n_plain = len(result.line_numbers) - tally.counts["taken_apart"]
-        del tally.counts["taken_apart"]
-        tally.counts["lines"] = n_lines
-        tally.counts["examples"] += n_plain
-        tally.formats["chat"] += n_plain
-        if self._counter is not None:
-            self._count(result, self._counter)
-        result.issues.sort(key=lambda issue: issue.line or 0)
+    def _count(self, result: BlockResult) -> None:
+        """Count the tokens of all examples that wait, one kind after the other."""
+        if self._counter is None:
+            return
+        counts = iter(self._counter.count([text for alike in result.waiting.values() for text in alike.texts]))
+        for (labels, fixed_tokens), alike in result.waiting.items():
+            found = list(islice(counts, len(alike.texts)))
+            columns = [found[i :: len(labels)] for i in range(len(labels))]
+            for label, column in zip(labels, columns, strict=True):
+                result.tally.label_tokens[label] += sum(column)
+            totals = [fixed_tokens + sum(row) for row in zip(*columns, strict=True)]
+            totals = totals or [fixed_tokens] * len(alike.line_numbers)
+            self._take_counts(result, alike.line_numbers, totals)
 
-    def _count(self, result: BlockResult, counter: TextCounter) -> None:
-        counts = counter.count(result.texts)
-        tally = result.tally
-        at = 0
-        for number, labels, fixed in zip(result.line_numbers, result.labels, result.fixed_tokens, strict=True):
-            total = fixed
-            for label in labels:
-                total += counts[at]
-                tally.label_tokens[label] += counts[at]
-                at += 1
-            self._take_count(result, number, total)
-
-    def _take_count(self, result: BlockResult, number: int, n_tokens: int) -> None:
-        result.tally.example_tokens[n_tokens] += 1
+    def _take_counts(self, result: BlockResult, numbers: Sequence[int], totals: Sequence[int]) -> None:
+        result.tally.example_tokens.update(totals)
         limit = self._limits.context_tokens
-        if limit is not None and n_tokens > limit:
-            found = Findings(number, too_long=self._limits.too_long)
-            what = f"The example has {n_tokens:,} tokens; the model is trained on {limit:,} at most."
-            end = " Its end is cut off." if self._limits.too_long == "warning" else ""
-            found.add("too_long", "", what + end)
-            result.issues += found.issues
+        if limit is None or max(totals) <= limit:
+            return
+        end = " Its end is cut off." if self._limits.too_long == "warning" else ""
+        for number, n_tokens in zip(numbers, totals, strict=True):
+            if n_tokens > limit:
+                found = Findings(number, too_long=self._limits.too_long)
+                what = f"The example has {n_tokens:,} tokens; the model is trained on {limit:,} at most.{end}"
+                found.add("too_long", "", what)
+                result.issues += found.issues
 
     def _check_line(self, result: BlockResult, line: Line, raw: bytes, number: int) -> None:
         found = Findings(number, too_long=self._limits.too_long)
@@ -168,11 +181,10 @@ class BlockChecker:
         tally.counts["with_tools"] += parts.n_tools > 0
         if self._count_tokens is not None:
             if is_sound:
-                self._take_count(result, number, self._count_tokens(example))
+                self._take_counts(result, [number], [self._count_tokens(example)])
             return
         tally.counts["estimated"] += parts.is_estimate
-        tally.counts["taken_apart"] += 1
-        labels = [label if label in _LABELS else "unknown" for label in parts.labels]
+        labels = tuple(label if label in _LABELS else "unknown" for label in parts.labels)
         result.add(number, labels, parts.texts, parts.fixed_tokens)
 
 

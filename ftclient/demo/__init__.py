@@ -8,25 +8,25 @@ the company's own codes, which no base model can know:
 `support.en.jsonl` holds 300 letters with their tickets, `support.ja.jsonl` the same 300 in Japanese, line by line.
 Each ticket follows from the letter alone, by these rules.
 
-queue, what the customer wants:
-    LOG  a parcel on its way to them: where it is, when it comes, where it goes, what the courier did or left out
-    RMA  give a product back, swap it, or get money for one given back
+queue, what the customer wants, the first that fits:
+    SEC  help against a thief, a hacker, or a fraud, whatever it is about
+    KEY  the account: login, password, profile, which device belongs to whom
+    RMA  give a product back, exchange it, or have it refunded
+    LOG  a parcel: where it is, when and where it comes, what the courier did or left out
+    PAY  prices, cards, invoices, discounts, charges
     FIX  a device that no longer works as it should, or that is dangerous
-    PAY  prices, cards, invoices, vouchers, debits
-    KEY  the account and the app: login, password, profile, which device belongs to whom
-    TIP  use or look after a device that works
-  Where two fit, what is asked for decides: a lamp that came cracked is RMA when another one is asked for.
+    TIP  to use or look after a device that works
 
 product, what it is about:
     K20  kettle      L35  lamp      V80  robot vacuum      A50  air purifier      S10  kitchen scale
     none  no product is named
 
-priority, the first that fits:
-    P1  somebody is or may be hurt, something burns or smokes, or a stranger has the customer's money, card, or account
+priority:
+    P1  every SEC; and FIX where somebody is or may be hurt: shock, cut, sparks, smoke, fire, burns
     P2  something has gone wrong that the company must put right
-    P3  nothing is wrong: a question or a wish
+    P3  nothing is wrong: a question
 
-Six queues with 50 letters each; 40 letters are P1, 129 are P2, 131 are P3. No letter repeats another.
+No letter repeats another; `tests/unit/demo` counts the classes and holds the two languages against each other.
 """
 
 from __future__ import annotations

@@ -102,8 +102,6 @@ class LocalOptions(_Frozen):
     task: Literal["chat", "classify"] = "chat"
 
     def body(self) -> dict[str, Any]:
-        """Return the `local` object of the create body: what differs from the defaults."""
+        """Return the `local` object of the create body: what differs from the defaults, ways of tuning in full."""
         body = self.model_dump(mode="json", exclude_defaults=True)
-        if self.tune != LoRA():  # the discriminator is a default too, but the server needs it
-            body["tune"] = {"type": self.tune.type, **self.tune.model_dump(mode="json", exclude_defaults=True)}
-        return body
+        return {**body, "tune": self.tune.model_dump(mode="json")} if "tune" in body else body

@@ -16,8 +16,8 @@ from ftclient.view.words import PATH, clock, ending, headline, printable, status
 
 _WIDEST = 100
 """Wider lines are hard to read."""
-_LOW, _LOWER = 24, 16
-"""Terminals of fewer lines get a smaller plot, then none."""
+_LOW, _LOWER = 26, 20
+"""Terminals of fewer lines get a smaller plot and fewer events, then no plot: the ending must fit below."""
 _BAD = frozenset({"failed", "cancelled"})
 
 
@@ -86,7 +86,7 @@ class Frame:
         return [*drawn, legend] if legend else drawn
 
     def _events(self, width: int, height: int) -> list[Text]:
-        shown = 5 if height >= _LOW else 2
+        shown = 5 if height >= _LOW else 3 if height >= _LOWER else 2
         born = self.scene.job.created_at if self.scene.job else 0
         lines = []
         for event in list(self.scene.events)[-shown:]:

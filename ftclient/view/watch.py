@@ -94,7 +94,8 @@ class LiveScreen:
         self._live.update(Frame(scene, self._clock()), refresh=True)
 
     def close(self) -> None:
-        """Leave the last picture standing."""
+        """Leave the last picture standing, all of it."""
+        self._live.vertical_overflow = "visible"
         self._live.stop()
 
 

@@ -1,0 +1,80 @@
+"""Hosts are data: names, addresses, and what they refuse before anything is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from ftclient import DPO, Client, Dataset, LocalOptions, UnsupportedError, hosts
+from ftclient.jobs.request import JobRequest
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://api.openai.com/v1", hosts.OPENAI),
+        ("https://acme.openai.azure.com", hosts.AZURE),
+        ("https://acme.services.ai.azure.com/api/projects/p/openai/v1/", hosts.AZURE),
+        ("https://api.tokenfactory.nebius.com/v1/", hosts.NEBIUS),
+        ("https://api.intelligence.crusoecloud.com/v1", hosts.CRUSOE),
+        ("http://gpu-box:8000/v1", hosts.LOCAL),
+        ("http://127.0.0.1:8000", hosts.LOCAL),
+        ("https://elsewhere.example/v1", hosts.OTHER),
+        ("https://api.openai.com.evil.example/v1", hosts.OTHER),
+    ],
+)
+def test_an_address_is_recognised_by_its_name_alone(url: str, host: hosts.Host) -> None:
+    assert hosts.host_at(url) is host
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown backend 'opnai'.*openai.*local"):
+        hosts.host_named("opnai")
+
+
+def test_moving_openais_address_changes_neither_limits_nor_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    client = Client.openai(api_key="sk-test")
+    assert client.host is hosts.OPENAI
+    assert str(client.openai.base_url) == "http://127.0.0.1:9/v1/"
+
+
+def test_a_server_address_may_lack_its_path() -> None:
+    assert str(Client.at("http://gpu-box:8000").openai.base_url) == "http://gpu-box:8000/v1/"
+
+
+def test_the_environment_chooses_the_backend_and_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTCLIENT_BACKEND", "http://gpu-box:8000/v1")
+    monkeypatch.setenv("FTCLIENT_API_KEY", "secret-of-the-box")
+    client = Client.from_env()
+    assert client.host is hosts.LOCAL
+    assert client.openai.api_key == "secret-of-the-box"
+    assert "secret-of-the-box" not in repr(client)
+
+
+@pytest.mark.parametrize("url", ["gpu-box:8000", "ftp://gpu-box/v1", "/v1"])
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="no address of a server"):
+        Client.at(url)
+
+
+def test_azure_takes_classic_and_project_endpoints() -> None:
+    classic = Client.azure("https://acme.openai.azure.com", api_key="k")
+    project = Client.azure("https://acme.services.ai.azure.com/api/projects/p", api_key="k")
+    assert str(classic.openai.base_url) == "https://acme.openai.azure.com/openai/"
+    assert str(project.openai.base_url) == "https://acme.services.ai.azure.com/api/projects/p/openai/v1/"
+    assert classic.host is project.host is hosts.AZURE
+
+
+EXAMPLES = Dataset([{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}])
+
+
+def test_a_method_that_a_host_lacks_is_refused_before_any_upload() -> None:
+    request = JobRequest(model="m", train=EXAMPLES, method=DPO())
+    with pytest.raises(UnsupportedError, match="cannot tune by dpo; it can by: supervised"):
+        request.check_host(hosts.NEBIUS)
+
+
+def test_local_options_never_go_to_a_hosted_host() -> None:
+    request = JobRequest(model="m", train=EXAMPLES, local=LocalOptions())
+    with pytest.raises(UnsupportedError, match="LocalOptions are for the local backend alone"):
+        request.check_host(hosts.OPENAI)
