@@ -1,0 +1,162 @@
+"""What a description says, in English and Japanese."""
+# ruff: noqa: RUF001  full-width punctuation is how Japanese is written
+
+from __future__ import annotations
+
+from typing import Any
+
+LANGS = ("en", "ja")
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "title": ("What this dataset is like", "データセットの概要"),
+    "verdict": ("What to mend first", "まず直すべき点"),
+    "nothing": (
+        "Nothing stands out. Split it, and train.",
+        "目立った問題はありません。分割して学習に進めます。",
+    ),
+    "rank.1": ("mend", "要修正"),
+    "rank.2": ("improve", "要改善"),
+    "rank.3": ("look", "要確認"),
+    "lines": ("lines", "行"),
+    "line": ("line", "行"),
+    "examples": ("examples", "件"),
+    "errors": ("errors", "エラー"),
+    "warnings": ("warnings", "警告"),
+    "tokens": ("Tokens", "トークン"),
+    "tokens.total": ("tokens in all", "総トークン数"),
+    "tokens.trained": ("trained", "学習対象"),
+    "tokens.by_role": ("Tokens by role", "役割別トークン"),
+    "tokens.per_example": ("Tokens per example", "1件あたりのトークン数"),
+    "tokens.note": ("counted with", "計数："),
+    "tokens.none": ("Tokens were not counted: ", "トークンは数えていません："),
+    "context": ("context of the model", "モデルの上限"),
+    "turns": ("Messages of the user per example", "1件あたりのユーザー発話数"),
+    "trained": ("What is trained", "何が学習されるか"),
+    "trained.how": (
+        "Marked tokens carry loss: the model learns to write them. It only reads the others.",
+        "色の付いたトークンが損失の対象です。モデルはそれを書くことを学び、ほかは読むだけです。",
+    ),
+    "labels": ("Labels", "ラベル"),
+    "labels.numbers": (
+        "{n} labels, balance {balance} (1 is even), entropy {entropy} bits",
+        "{n}種類、均衡度 {balance}（1で均等）、エントロピー {entropy} ビット",
+    ),
+    "ambiguity": ("Same prompt, different answers", "同じ質問に異なる回答"),
+    "ambiguity.near": ("Nearly the same prompt, different answers", "ほぼ同じ質問に異なる回答"),
+    "duplicates": ("Duplicates", "重複"),
+    "duplicates.numbers": (
+        "{exact} exact copies, {near} nearly the same",
+        "完全一致 {exact}件、ほぼ一致 {near}件",
+    ),
+    "languages": ("Languages", "言語"),
+    "languages.prompts": ("Prompts", "質問"),
+    "languages.answers": ("Answers", "回答"),
+    "languages.partly": (
+        'Languages of one script cannot be told apart here: pip install "ftclient[data]"',
+        '同じ文字を使う言語は判別していません： pip install "ftclient[data]"',
+    ),
+    "personal_data": ("Personal data and secrets", "個人情報と秘密情報"),
+    "answers": ("Format of answers", "回答の形式"),
+    "answers.json": ("{share} of the answers are JSON", "回答の{share}がJSON"),
+    "outliers": ("Outliers", "外れ値"),
+    "none": ("none found", "見つかりませんでした"),
+    "column.prompt": ("prompt", "質問"),
+    "column.answers": ("answers", "回答"),
+    "column.kind": ("kind", "種類"),
+    "column.where": ("where", "場所"),
+    "column.found": ("found", "内容"),
+    "column.why": ("why", "理由"),
+    "column.difference": ("difference", "違い"),
+    "column.n": ("times", "回数"),
+    "why.length": ("length", "長さ"),
+    "why.language": ("language", "言語"),
+    "why.garbled": ("garbled text", "文字化け"),
+    "rest": ("and {n} more", "ほか{n}件"),
+    "other": ("other", "その他"),
+    "advice.errors": (
+        "{n} errors would make the job fail ({codes}). `ftclient clean --fix` mends what can be mended.",
+        "学習が失敗するエラーが{n}件あります（{codes}）。`ftclient clean --fix` で直せるものは直せます。",
+    ),
+    "advice.few_examples": (
+        "{n} examples are few; 50 to 100 good ones are a sensible start.",
+        "{n}件は少なめです。質の良い50〜100件が出発点の目安です。",
+    ),
+    "advice.too_long": (
+        "{n} examples are longer than the {limit:,} tokens that the model is trained on; their ends are lost.",
+        "{n}件がモデルの上限 {limit:,} トークンを超え、末尾が失われます。",
+    ),
+    "advice.secrets": (
+        "{n} keys or passwords stand in the text. Revoke them, and redact the file before it leaves your hands.",
+        "鍵やパスワードが{n}件あります。無効化したうえで、外部に渡す前に伏せ字にしてください。",
+    ),
+    "advice.personal_data": (
+        "{n} examples hold personal data ({kinds}); models can repeat it verbatim. `ftclient clean --step redact`.",
+        "{n}件に個人情報があり（{kinds}）、モデルが再生しかねません。`ftclient clean --step redact`。",
+    ),
+    "advice.duplicates": (
+        "{n} copies weigh their content more than you may want. `ftclient clean --step duplicates,near_duplicates`.",
+        "重複が{n}件あり、その内容が過大に学習されます。`ftclient clean --step duplicates,near_duplicates`。",
+    ),
+    "advice.garbled": (
+        "{n} examples have garbled text; the model would learn it. Export them again as UTF-8.",
+        "文字化けが{n}件あり、そのまま学習されます。UTF-8で書き出し直してください。",
+    ),
+    "advice.outliers": (
+        "{n} examples are far longer or shorter than the rest; look whether they belong here.",
+        "{n}件が極端に長いか短いです。含めるべきか確認してください。",
+    ),
+    "advice.ambiguous": (
+        "{n} examples ask the same and are answered differently; the model cannot learn both. Decide on one answer.",
+        "同じ質問に異なる回答が{n}件あります。両方は学べません。どちらかに決めてください。",
+    ),
+    "advice.nearly_ambiguous": (
+        "{n} examples ask nearly the same and have different labels; see whether that is meant.",
+        "ほぼ同じ質問に異なるラベルが{n}件あります。意図どおりか確認してください。",
+    ),
+    "advice.label_variants": (
+        "{n} labels are written in several ways ({names}); they count as different classes.",
+        "表記が揺れているラベルが{n}種類あります（{names}）。別の分類として扱われます。",
+    ),
+    "advice.rare_labels": (
+        "{n} labels are rare ({names}); below {least} examples a label is hardly learnt. Add some, or merge labels.",
+        "少ないラベルが{n}種類あります（{names}）。{least}件未満では学びにくいので、追加か統合を検討してください。",
+    ),
+    "advice.unbalanced": (
+        "{label} is {share} of all answers (balance {balance}); the model will lean towards it.",
+        "「{label}」が全体の{share}を占めます（均衡度 {balance}）。モデルが偏ります。",
+    ),
+    "advice.skewed": (
+        "{n} labels occur in one language only ({label}: {language}); the model may learn the language instead.",
+        "一つの言語にしか現れないラベルが{n}種類あります（例：{label}、{language}）。言語をラベルと取り違えかねません。",
+    ),
+    "advice.invalid_json": (
+        "{n} answers look like JSON and are not valid; the model would learn to break it.",
+        "JSONのようで不正な回答が{n}件あります。壊れたJSONを学習してしまいます。",
+    ),
+    "advice.not_json": (
+        "{n} answers are not JSON while {share} are.",
+        "{share}の回答がJSONなのに、{n}件は違います。",
+    ),
+    "advice.schema_drift": (
+        "{n} JSON answers have other keys or types than most ({example}).",
+        "JSONのキーや型が多数派と違う回答が{n}件あります（{example}）。",
+    ),
+    "advice.refusals": (
+        "{n} answers ({share}) decline to help; the model will decline more often. Keep them only if that is wanted.",
+        "{n}件（{share}）の回答が拒否です。モデルの拒否が増えます。意図したものだけ残してください。",
+    ),
+    "advice.crossed_languages": (
+        "{n} answers are in another language than their prompt.",
+        "質問と言語の異なる回答が{n}件あります。",
+    ),
+    "advice.minor_language": (
+        "Only {share} of the prompts are in `{language}`; do not expect much in that language.",
+        "`{language}` の質問は{share}だけです。その言語での性能は期待できません。",
+    ),
+}
+
+
+def say(key: str, lang: str, **numbers: Any) -> str:
+    """A phrase in a language of `LANGS`, with its numbers filled in."""
+    phrase = _WORDS[key][LANGS.index(lang)]
+    return phrase.format(**numbers) if numbers else phrase
