@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
-import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +99,11 @@ def merge(first: Sequence[StepMetrics], second: Sequence[StepMetrics]) -> list[S
     return [row for row in merged if row]
 
 
-def _lines(text: str) -> Iterable[Mapping[str, str]]:
-    return csv.DictReader(io.StringIO(text))
+def _lines(text: str) -> Iterator[Mapping[str, str]]:
+    try:
+        yield from csv.DictReader(text.replace("\0", "").splitlines())
+    except csv.Error:  # damaged from here on; what came before stands
+        return
 
 
 def _row(data: Mapping[str, Any]) -> StepMetrics | None:

@@ -1,0 +1,123 @@
+"""A follower has every event once and in order, whatever the line does."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ftclient import JobFailedError, JobNotFoundError, LocalOptions, Simulate, Supervised
+from tests.faults.proxy import NO_FAULT, Fault, random_faults
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask as fast as the server answers."""
+    monkeypatch.setattr("ftclient.jobs.follow.Pace.after", lambda _self, *, news: 0.01 if news else 0.02)
+
+
+def start(client, data, *, epochs: int = 3, **simulate):
+    local = LocalOptions(simulate=Simulate(**simulate)) if simulate else None
+    plan = client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=epochs, batch_size=1), local=local)
+    return client.train(plan)
+
+
+def listed(client, job_id: str) -> list[str]:
+    """Return what the server has, by the official client's own pagination, oldest first."""
+    return [event.id for event in client.openai.fine_tuning.jobs.list_events(job_id, limit=100)][::-1]
+
+
+def test_events_come_oldest_first_and_each_once(connect, data) -> None:
+    client = connect()
+    job = start(client, data, speed="timed", seconds_per_step=0.01)
+    events = list(job.events(follow_on=True))
+    assert [event.id for event in events] == listed(client, job.id)
+    assert events[0].message == f"Created fine-tuning job: {job.id}"
+    assert events[-1].message == "The job has successfully completed"
+    steps = [event.data["step"] for event in events if event.type == "metrics"]
+    assert steps == list(range(1, 37))
+
+
+def test_more_events_than_a_page_are_all_read(connect, data) -> None:
+    client = connect()
+    job = start(client, data, epochs=9)
+    job.wait()
+    events = list(job.events())
+    assert len(events) > 100
+    assert [event.id for event in events] == listed(client, job.id)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_bad_line_loses_and_doubles_nothing(connect, data, proxy, seed) -> None:
+    client = connect()
+    job = start(client, data, speed="timed", seconds_per_step=0.02)
+    proxy.choose = random_faults(seed, rate=0.3)
+    events = [event.id for event in job.events(follow_on=True)]
+    proxy.choose = lambda _: NO_FAULT
+    assert events == listed(client, job.id)
+
+
+def test_pages_that_arrive_turned_around_are_read_in_order(connect, data, proxy) -> None:
+    client = connect()
+    job = start(client, data, speed="timed", seconds_per_step=0.01)
+    dice = random.Random(5)  # noqa: S311 - reproducible, not secret
+
+    def choose(exchange) -> Fault:
+        return Fault(reverse_page=dice.random() < 0.5) if "/events" in exchange.path else NO_FAULT
+
+    proxy.choose = choose
+    steps = [event.data["step"] for event in job.events(follow_on=True) if event.type == "metrics"]
+    assert steps == list(range(1, 37))
+
+
+def test_waiting_returns_the_model_with_metrics_and_checkpoints(connect, data) -> None:
+    job = start(connect(), data)
+    result = job.wait(timeout_s=60)
+    assert result.model.startswith("ft:smollm2-135m:personal:")
+    assert [row.step for row in result.metrics] == list(range(1, 37))
+    assert result.metrics[-1].train_loss < result.metrics[0].train_loss
+    assert [each.step_number for each in result.checkpoints] == [12, 24, 36]
+    assert result.checkpoints[-1].fine_tuned_model_checkpoint == result.model
+    assert result.trained_tokens > 0
+
+
+def test_a_failed_job_raises_the_hosts_own_words(connect, data) -> None:
+    job = start(connect(), data, speed="immediate", fail_at_step=3, fail_code="out_of_memory")
+    with pytest.raises(JobFailedError) as raised:
+        job.wait(timeout_s=60)
+    assert raised.value.code == "out_of_memory"
+    assert job.id in str(raised.value)
+
+
+def test_a_cancelled_job_is_no_result(connect, data) -> None:
+    job = start(connect(), data, speed="timed", seconds_per_step=0.05)
+    job.cancel()
+    with pytest.raises(JobFailedError, match="is cancelled"):
+        job.wait(timeout_s=60)
+
+
+def test_a_paused_job_ends_the_wait_and_goes_on_when_resumed(connect, data) -> None:
+    job = start(connect(), data, speed="timed", seconds_per_step=0.05)
+    for poll in job.polls():
+        if poll.job and poll.job.status == "running":
+            break
+    job.pause()
+    with pytest.raises(JobFailedError, match="ftclient resume"):
+        job.wait(timeout_s=60)
+    job.resume()
+    result = job.wait(timeout_s=60)
+    assert [row.step for row in result.metrics] == list(range(1, 37))
+
+
+def test_waiting_can_be_given_up_and_the_job_goes_on(connect, data) -> None:
+    job = start(connect(), data, speed="timed", seconds_per_step=0.1)
+    with pytest.raises(TimeoutError, match="it goes on"):
+        job.wait(timeout_s=0.2)
+    assert job.status in ("validating_files", "queued", "running")
+    job.cancel()
+
+
+def test_an_unknown_job_is_a_lookup_error_with_the_way_to_find_others(connect) -> None:
+    with pytest.raises(JobNotFoundError, match="ftclient jobs") as raised:
+        connect().job("ftjob-nonesuch")
+    assert isinstance(raised.value, LookupError)

@@ -1,0 +1,187 @@
+"""A job is launched exactly once, whatever the line does to the request that may cost money."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ftclient import BackendError, Supervised, UnavailableError, hosts
+from ftclient.jobs.launch import find
+from ftclient.jobs.request import RUN_KEY
+from tests.faults.proxy import NO_FAULT, Exchange, Fault
+
+CREATE = ("POST", "/v1/fine_tuning/jobs")
+HOSTED = hosts.Host(name="other", title="the host")
+"""A host that does not honour Idempotency-Key, as far as the client knows."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftclient.jobs.launch.LOOKS_S", (0.0, 0.05))
+
+
+def on_create(*faults: Fault):
+    """Return a chooser that hits the n-th creation of a job with the n-th fault, and nothing else."""
+    left = list(faults)
+
+    def choose(exchange: Exchange) -> Fault:
+        return left.pop(0) if (exchange.method, exchange.path) == CREATE and left else NO_FAULT
+
+    return choose
+
+
+def creations(proxy) -> int:
+    return sum((exchange.method, exchange.path) == CREATE for exchange, _ in proxy.seen)
+
+
+def jobs_of(client, run_id: str) -> list[str]:
+    return [job.id for job in client.openai.fine_tuning.jobs.list(metadata={RUN_KEY: run_id})]
+
+
+def test_a_launch_is_in_the_journal_before_the_request_and_settled_after_it(connect, data, proxy) -> None:
+    client = connect()
+    states = []
+
+    def choose(exchange: Exchange) -> Fault:
+        if (exchange.method, exchange.path) == CREATE:
+            states.append(client._journal.launch("run-journal").state)
+        return NO_FAULT
+
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = choose
+    job = client.train(plan, run_id="run-journal")
+    entry = client._journal.launch("run-journal")
+    assert states == ["intended"]
+    assert (entry.state, entry.job_id) == ("created", job.id)
+    assert job.latest.metadata == {RUN_KEY: "run-journal"}
+
+
+@pytest.mark.parametrize("host", [hosts.LOCAL, HOSTED])
+def test_an_answer_that_is_lost_after_the_fact_finds_the_job_and_sends_nothing_again(
+    connect, data, proxy, host
+) -> None:
+    client = connect(host)
+    run_id = f"run-lost-{host.name}"
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(drop_after=True))
+    job = client.train(plan, run_id=run_id)
+    assert jobs_of(client, run_id) == [job.id]
+    assert creations(proxy) == 1
+
+
+def test_a_request_that_never_arrived_is_sent_again_where_the_key_is_honoured(connect, data, proxy) -> None:
+    client = connect()
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(drop_before=True), Fault(status=503))
+    job = client.train(plan, run_id="run-again")
+    assert jobs_of(client, "run-again") == [job.id]
+    assert creations(proxy) == 3
+
+
+def test_elsewhere_it_stays_unknown_until_it_is_found(connect, data, proxy) -> None:
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(drop_before=True))
+    with pytest.raises(UnavailableError, match="may or may not exist"):
+        client.train(plan, run_id="run-unknown")
+    assert creations(proxy) == 1
+    assert [each.run_id for each in client.find_lost()] == ["run-unknown"]
+    with pytest.raises(UnavailableError, match="run-unknown"):
+        client.train(plan, run_id="run-unknown")
+    assert creations(proxy) == 1
+
+
+def test_a_job_that_turns_up_late_is_adopted(connect, data, proxy) -> None:
+    """The list is read before the job is in it, as at hosts whose lists lag behind."""
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+
+    def choose(exchange: Exchange) -> Fault:
+        if exchange.path.startswith(CREATE[1]):
+            return Fault(drop_after=True) if exchange.method == "POST" else Fault(status=404)
+        return NO_FAULT
+
+    proxy.choose = choose
+    with pytest.raises(UnavailableError):
+        client.train(plan, run_id="run-late")
+    proxy.choose = lambda _: NO_FAULT
+    assert client.find_lost() == []
+    entry = client._journal.launch("run-late")
+    assert (entry.state, jobs_of(client, "run-late")) == ("created", [entry.job_id])
+    assert client.train(plan, run_id="run-late").id == entry.job_id
+
+
+def test_a_refusal_is_told_and_the_run_id_can_be_used_again(connect, data, proxy) -> None:
+    client = connect()
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(status=400))
+    with pytest.raises(BackendError):
+        client.train(plan, run_id="run-refused")
+    assert client._journal.launch("run-refused").state == "refused"
+    job = client.train(plan, run_id="run-refused")
+    assert jobs_of(client, "run-refused") == [job.id]
+
+
+def test_too_many_requests_are_waited_out_without_a_second_job(connect, data, proxy, monkeypatch) -> None:
+    monkeypatch.setattr("ftclient.jobs.launch.time.sleep", lambda _: None)
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(status=429), Fault(status=429))
+    job = client.train(plan, run_id="run-429")
+    assert jobs_of(client, "run-429") == [job.id]
+
+
+def test_the_same_run_id_returns_the_same_job_and_never_another_one(connect, data) -> None:
+    client = connect()
+    plan = client.plan(data, model="smollm2-135m")
+    first, again = client.train(plan, run_id="run-nightly"), client.train(plan, run_id="run-nightly")
+    assert first.id == again.id
+    other = client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=1))
+    with pytest.raises(ValueError, match="used for another job"):
+        client.train(other, run_id="run-nightly")
+
+
+def test_a_process_killed_between_request_and_answer_leaves_one_job_that_its_successor_finds(
+    connect, data, proxy, tmp_path
+) -> None:
+    data.write(tmp_path / "data.jsonl")
+    script = (
+        "import os, signal, sys\n"
+        "from ftclient import Client, Dataset\n"
+        "client = Client.at(sys.argv[1], home=sys.argv[2])\n"
+        "plan = client.plan(Dataset.read(sys.argv[3]), model='smollm2-135m')\n"
+        "create = client.openai.with_options(max_retries=0).fine_tuning.jobs.__class__.create\n"
+        "def create_and_die(self, **body):\n"
+        "    create(self, **body)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "client.openai.fine_tuning.jobs.__class__.create = create_and_die\n"
+        "client.train(plan, run_id='run-killed')\n"
+    )
+    command = [sys.executable, "-c", script, proxy.url, str(tmp_path / "home"), str(tmp_path / "data.jsonl")]
+    assert subprocess.run(command, check=False).returncode == -9
+    client = connect()
+    assert client._journal.launch("run-killed").state == "intended"
+    job = client.train(client.plan(data, model="smollm2-135m"), run_id="run-killed")
+    assert jobs_of(client, "run-killed") == [job.id]
+    assert creations(proxy) == 1
+
+
+def test_a_list_that_ignores_the_filter_yields_no_stranger(connect, data) -> None:
+    client = connect()
+    client.train(client.plan(data, model="smollm2-135m"), run_id="run-stranger")
+    assert find(client.openai, client.host, "run-nobody") is None
+
+
+def test_the_plan_is_kept_with_the_launch(connect, data) -> None:
+    import json
+    import sqlite3
+
+    client = connect()
+    plan = client.plan(data, model="smollm2-135m")
+    client.train(plan, run_id="run-plan")
+    with sqlite3.connect(client.home / "client.db") as db:
+        (kept,) = db.execute("SELECT plan FROM launches WHERE run_id = 'run-plan'").fetchone()
+    db.close()
+    assert json.loads(kept) == plan.to_json()

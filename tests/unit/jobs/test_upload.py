@@ -1,0 +1,77 @@
+"""Datasets travel once, and as the bytes that were checked."""
+
+from __future__ import annotations
+
+import pytest
+
+from ftclient import Dataset, UnsupportedError, hosts
+from tests.faults.proxy import NO_FAULT, Fault
+
+
+def uploads(proxy) -> int:
+    return sum(exchange.method == "POST" and exchange.path == "/v1/files" for exchange, _ in proxy.seen)
+
+
+def test_the_same_content_is_sent_once_also_by_another_client_of_the_home(connect, data, proxy) -> None:
+    first = connect().upload(data)
+    again = connect().upload(Dataset(list(data)))
+    assert first == again
+    assert uploads(proxy) == 1
+
+
+def test_a_file_that_the_host_has_lost_is_sent_again(connect, data, proxy) -> None:
+    client = connect()
+    first = client.upload(data)
+    client.delete_file(first)
+    assert client.upload(data) != first
+    assert uploads(proxy) == 2
+
+
+def test_the_file_at_the_host_is_byte_for_byte_the_dataset(connect, tmp_path) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_bytes('{"messages": [{"role": "user", "content": "\\u3042 \U0001f600"}]}\r\n\n'.encode() * 12)
+    client, dataset = connect(), Dataset.read(path)
+    file_id = client.upload(dataset)
+    assert client.openai.files.content(file_id).read() == path.read_bytes()
+
+
+def test_a_dropped_upload_is_repeated_from_its_start(connect, proxy) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"dropped {n}"}]} for n in range(12))
+    faults = [Fault(drop_before=True)]
+
+    def choose(exchange):
+        return faults.pop() if exchange.path == "/v1/files" and faults else NO_FAULT
+
+    proxy.choose = choose
+    client = connect()
+    file_id = client.upload(data)
+    assert client.openai.files.retrieve(file_id).bytes == data.size_bytes
+
+
+def test_progress_ends_with_all_bytes(connect) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"progress {n} " * 9999}]} for n in range(12))
+    seen = []
+    connect().upload(data, progress=lambda sent, total: seen.append((sent, total)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (data.size_bytes, data.size_bytes)
+
+
+def test_large_files_go_in_parts_and_arrive_whole(connect, proxy, monkeypatch) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr("ftclient.jobs.upload.PART_BYTES", 1000)
+    data = Dataset({"messages": [{"role": "user", "content": f"part {n}"}]} for n in range(60))
+    client = connect(replace(hosts.LOCAL, max_file_bytes=2000))
+    file_id = client.upload(data)
+    assert client.openai.files.content(file_id).read() == data.open().read()
+    parts = [exchange.path for exchange, _ in proxy.seen if exchange.path.endswith("/parts")]
+    assert len(parts) == -(-data.size_bytes // 1000)
+
+
+def test_a_file_too_large_for_a_host_without_uploads_is_refused_before_it_is_sent(connect, data, proxy) -> None:
+    from dataclasses import replace
+
+    client = connect(replace(hosts.LOCAL, max_file_bytes=10, missing=frozenset({"uploads"})))
+    with pytest.raises(UnsupportedError, match="take a file of"):
+        client.upload(Dataset([*data, *data]))
+    assert not proxy.seen
