@@ -1,0 +1,227 @@
+"""Chat with base and tuned models: loads them on first use, batches concurrent requests, lets idle ones go."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from local_backend.engine.generate import Run
+from local_backend.engine.generate_lora import Adapter
+from local_backend.engine.generate_text import TextStream, Vocabulary
+from local_backend.engine.sampling import Sampling, numbers_for
+from local_backend.engine.serving_load import Loaded, load
+from local_backend.engine.weights import ensure
+from local_backend.settings import Settings
+from local_backend.task import Answer, ChatRequest, Delta, ModelRef, UserError
+
+_IDLE_S = 300.0
+_MOST_ADAPTERS = 16
+
+
+class Speaker:
+    """Answers chat requests. Thread-safe; every base model in memory has one thread that computes."""
+
+    def __init__(self, settings: Settings, *, idle_s: float = _IDLE_S) -> None:
+        self._settings = settings
+        self._idle_s = idle_s
+        self._voices: dict[Path, _Voice] = {}
+        self._loading = threading.Lock()
+
+    def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
+        """Start answering.
+
+        Raises:
+            UserError: The model can't be had, or the prompt can't work.
+        """
+        while True:
+            voice = self._voice(self._weights_of(model))
+            answer = voice.speak(request, adapter_dir=_adapter_dir(model))
+            if answer is not None:
+                return answer
+            # It was let go between being found and being asked; load it again.
+
+    def loaded(self) -> list[str]:
+        """Return the folders of the models in memory."""
+        return [str(path) for path, voice in list(self._voices.items()) if voice.is_alive()]
+
+    def close(self) -> None:
+        """End running answers and let all models go."""
+        for voice in list(self._voices.values()):
+            voice.end()
+
+    def _weights_of(self, model: ModelRef) -> Path:
+        if model.tuned_dir is not None and _adapter_dir(model) is None:
+            return model.tuned_dir
+        return ensure(model.base, self._settings).path
+
+    def _voice(self, folder: Path) -> _Voice:
+        voice = self._voices.get(folder)
+        if voice is not None and voice.is_alive():
+            return voice
+        with self._loading:
+            voice = self._voices.get(folder)
+            if voice is None or not voice.is_alive():
+                voice = self._voices[folder] = _Voice(load(folder), idle_s=self._idle_s, on_end=self._forget)
+                voice.start()
+            return voice
+
+    def _forget(self, voice: _Voice) -> None:
+        with self._loading:
+            for folder, one in list(self._voices.items()):
+                if one is voice:
+                    del self._voices[folder]
+
+
+class _Voice(threading.Thread):
+    """One base model in memory and the thread that runs it."""
+
+    def __init__(self, loaded: Loaded, *, idle_s: float, on_end: Callable[[_Voice], None]) -> None:
+        super().__init__(name="ftclient-voice", daemon=True)
+        self._loaded = loaded
+        self._vocabulary = Vocabulary(loaded.template.tokenizer)
+        self._batch = loaded.batch(self._vocabulary)
+        self._idle_s = idle_s
+        self._on_end = on_end
+        self._adapters: OrderedDict[Path, Adapter] = OrderedDict()
+        self._news = threading.Condition()
+        self._arrived: list[Run] = []
+        self._has_ended = False
+
+    def speak(self, request: ChatRequest, *, adapter_dir: Path | None) -> Answer | None:
+        """Queue a request; None if this voice has just been let go."""
+        prompt = self._loaded.template.prompt(request.messages, request.tools)
+        most_tokens = self._most_tokens(len(prompt), request)
+        with self._news:
+            adapter = self._adapter(adapter_dir) if adapter_dir else None
+        deltas = Deltas(n_choices=request.n)
+        runs = [self._run(request, index, prompt, most_tokens, adapter, deltas) for index in range(request.n)]
+        with self._news:
+            if self._has_ended:
+                return None
+            self._arrived += runs
+            self._news.notify()
+        return Answer(n_prompt_tokens=len(prompt), deltas=deltas)
+
+    def end(self) -> None:
+        """Stop after the current turn; running answers get an error."""
+        with self._news:
+            self._has_ended = True
+            self._news.notify()
+
+    def run(self) -> None:
+        """Work until idle for long enough."""
+        import torch
+
+        with torch.inference_mode():
+            while self._take_in():
+                self._turn()
+            self._batch.fail(RuntimeError("The model was unloaded while it answered."))
+        self._on_end(self)
+
+    def _turn(self) -> None:
+        try:
+            self._batch.turn()
+        except Exception as error:  # noqa: BLE001 - each waiting caller gets it; the next request starts afresh
+            self._batch.fail(error)
+
+    def _take_in(self) -> bool:
+        """Let new runs join, waiting for some if there is nothing to do; False to end."""
+        with self._news:
+            if self._batch.is_idle and not self._arrived and not self._has_ended:
+                self._news.wait(self._idle_s)
+                self._has_ended = self._has_ended or not self._arrived
+            for run in self._arrived:
+                self._batch.add(run)
+            self._arrived.clear()
+            return not self._has_ended
+
+    def _adapter(self, folder: Path) -> Adapter:
+        if folder not in self._adapters:
+            self._adapters[folder] = self._loaded.adapter(folder)
+        self._adapters.move_to_end(folder)
+        while len(self._adapters) > _MOST_ADAPTERS:
+            self._adapters.popitem(last=False)
+        return self._adapters[folder]
+
+    def _most_tokens(self, n_prompt: int, request: ChatRequest) -> int:
+        room = self._loaded.context_tokens - n_prompt
+        if room < 1:
+            raise UserError(
+                f"The prompt has {n_prompt} tokens, but the model reads at most {self._loaded.context_tokens} together"
+                " with its answer. Shorten the messages.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+        return room if request.max_tokens is None else min(room, request.max_tokens)
+
+    def _run(
+        self,
+        request: ChatRequest,
+        index: int,
+        prompt: list[int],
+        most_tokens: int,
+        adapter: Adapter | None,
+        deltas: Deltas,
+    ) -> Run:
+        return Run(
+            index=index,
+            ids=list(prompt),
+            most_tokens=most_tokens,
+            stop_ids=self._loaded.template.stop_ids,
+            sampling=Sampling(
+                temperature=request.temperature,
+                top_p=request.top_p,
+                top_logprobs=request.top_logprobs,
+                numbers=numbers_for(request.seed, index),
+            ),
+            stream=TextStream(self._vocabulary, request.stop),
+            adapter=adapter,
+            send=deltas.put,
+            is_cancelled=deltas.is_closed,
+        )
+
+
+class Deltas(Iterator[Delta]):
+    """The pieces of an answer as they come. Closing, or dropping, it ends the generation."""
+
+    def __init__(self, *, n_choices: int) -> None:
+        self._pieces: queue.SimpleQueue[Delta | Exception] = queue.SimpleQueue()
+        self._n_open = n_choices
+        self._closed = threading.Event()
+
+    def __next__(self) -> Delta:
+        """Wait for the next piece."""
+        if self._n_open == 0 or self._closed.is_set():
+            raise StopIteration
+        piece = self._pieces.get()
+        if isinstance(piece, Exception):
+            self.close()
+            raise piece
+        if piece.finish_reason is not None:
+            self._n_open -= 1
+        return piece
+
+    def put(self, piece: Delta | Exception) -> None:
+        """Add a piece (the computing thread's side)."""
+        self._pieces.put(piece)
+
+    def is_closed(self) -> bool:
+        """Tell whether nobody reads any more."""
+        return self._closed.is_set()
+
+    def close(self) -> None:
+        """End the generation at once."""
+        self._closed.set()
+
+    def __del__(self) -> None:
+        """A forgotten answer is not computed to its end."""
+        self._closed.set()
+
+
+def _adapter_dir(model: ModelRef) -> Path | None:
+    if model.tuned_dir is not None and (model.tuned_dir / "adapter_config.json").is_file():
+        return model.tuned_dir
+    return None
