@@ -33,9 +33,9 @@ def simulated_server(home: Path) -> Iterator[str]:
             server.communicate(timeout=30)
 
 
-def run_program(*command: str, home: Path, cwd: Path = ROOT, **environment: str) -> str:
-    """Run a program to its end and return what it printed; show everything if it fails."""
+def run_program(*command: str, home: Path, cwd: Path = ROOT, expect: int = 0, **environment: str) -> str:
+    """Run a program to its end and return what it printed; show everything if its exit code is not the expected."""
     env = {**os.environ, "FTCLIENT_HOME": str(home), "NO_COLOR": "1", **environment}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert done.returncode == expect, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
