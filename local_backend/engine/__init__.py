@@ -1,0 +1,92 @@
+"""The torch engine: trains, forecasts, renders and answers. Importing this package alone loads no torch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from local_backend.settings import Settings
+from local_backend.task import (
+    Answer,
+    ChatRequest,
+    Forecast,
+    JobError,
+    MethodType,
+    ModelRef,
+    Outcome,
+    Recorder,
+    Task,
+    UserError,
+)
+
+
+class TorchEngine:
+    """`local_backend.task.Engine` on PyTorch and transformers. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._speaker: Any = None
+
+    def check_model(self, model: ModelRef) -> None:
+        """Raise UserError for a base model that no catalogue, alias or hub id explains; downloads nothing."""
+        from local_backend.models import resolve
+
+        resolve(model.base, settings=self._settings)
+
+    def train(self, task: Task, recorder: Recorder) -> Outcome:
+        """Run the task from its last resume point (or the start) to its end, a pause or a cancel."""
+        from local_backend.engine.loop import train
+        from local_backend.engine.training import prepare
+        from local_backend.engine.weights import ensure
+
+        try:
+            base = ensure(task.model.base, self._settings)
+        except UserError as error:
+            raise JobError(error.code or "model_not_available", error.message, "model") from error
+        return train(prepare(task, base=base), recorder)
+
+    def forecast(self, task: Task) -> Forecast:
+        """Count tokens by the model's own template and say what time and memory the task would take."""
+        from local_backend.engine.forecast import forecast
+        from local_backend.engine.weights import ensure
+
+        return forecast(task, base=ensure(task.model.base, self._settings))
+
+    def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
+        """Start answering."""
+        with self._lock:
+            if self._speaker is None:
+                from local_backend.engine.serving import Speaker
+
+                self._speaker = Speaker(self._settings)
+        answer: Answer = self._speaker.chat(model, request)
+        return answer
+
+    def render(self, model: ModelRef, example: Mapping[str, Any], method: MethodType) -> list[dict[str, Any]]:
+        """Show an example as the trainer sees it: one {"id", "text", "weight"} a token."""
+        from local_backend.engine.template import Template, show
+        from local_backend.engine.weights import ensure
+
+        template = Template.of(ensure(model.base, self._settings).path)
+        parts = template.render_pair(example) if method == "dpo" else template.render(example)
+        return [token for part in parts for token in show(part, template.tokenizer)]
+
+    def describe(self) -> dict[str, Any]:
+        """What the engine computes with: device, precision and why, threads, torch's version."""
+        import torch
+
+        from local_backend.engine.device import choose_machine
+
+        machine = choose_machine({})
+        return {
+            "device": str(machine.device),
+            "precision": machine.precision,
+            "precision_reason": machine.precision_reason,
+            "torch": torch.__version__,
+            "threads": machine.threads,
+        }
+
+
+__all__ = ["TorchEngine"]

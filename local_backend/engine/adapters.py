@@ -1,0 +1,176 @@
+"""Ways of tuning: which weights train, and the files they are kept in.
+
+Adapters are written in PEFT's format (adapter_config.json, adapter_model.safetensors), which peft, vLLM and
+llama.cpp read. Whole models are written as transformers writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from local_backend.engine.projection import AdaptedLinear
+from local_backend.task import JobError
+
+PREFIX = "base_model.model."
+"""What PEFT puts before the names of the model's modules."""
+
+
+def add_adapters(model: nn.Module, tune: Mapping[str, Any], *, seed: int) -> list[str]:
+    """Freeze the model and put a low-rank update beside its linear layers.
+
+    The start is the same for the same seed, whatever else has drawn random numbers.
+
+    Returns:
+        The names of the adapted layers.
+
+    Raises:
+        JobError: A target names no linear layer of this model.
+    """
+    model.requires_grad_(requires_grad=False)
+    targets = tune.get("targets", "all-linear")
+    rank = int(tune.get("rank", 16))
+    variant = tune.get("variant", "lora")
+    scaling = tune.get("alpha", 32) / (math.sqrt(rank) if variant == "rslora" else rank)
+    names = [name for name, _ in _block_linears(model) if targets == "all-linear" or _is_target(name, targets)]
+    _check_targets(model, names, targets)
+    generator = torch.Generator().manual_seed(seed)
+    for name in names:
+        layer = AdaptedLinear(
+            model.get_submodule(name),  # type: ignore[arg-type]
+            rank=rank,
+            scaling=scaling,
+            dropout=tune.get("dropout", 0.0),
+            is_dora=variant == "dora",
+        )
+        _start(layer, generator)
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, layer)
+    return names
+
+
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, AdaptedLinear]]:
+    """All adapted layers with their names in the base model."""
+    for name, module in model.named_modules():
+        if isinstance(module, AdaptedLinear):
+            yield name, module
+
+
+def save_adapter(model: nn.Module, folder: Path, *, base: str, tune: Mapping[str, Any]) -> None:
+    """Write the adapter in PEFT's format into an existing folder."""
+    tensors = {}
+    names = []
+    for name, layer in adapted_layers(model):
+        names.append(name)
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = layer.lora_A
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = layer.lora_B
+        if layer.magnitude is not None:
+            tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = layer.magnitude
+    cpu = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(cpu, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = _peft_config(base, tune, names)
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Return the `tune` options that an adapter folder was made with.
+
+    Raises:
+        JobError: The adapter uses parts of PEFT's format that are not supported here.
+    """
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    unsupported = [key for key in ("rank_pattern", "alpha_pattern", "modules_to_save") if config.get(key)]
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or unsupported:
+        what = ", ".join(unsupported) or f"peft_type {config.get('peft_type')}, bias {config.get('bias')}"
+        raise JobError(
+            "model_not_supported", f"The adapter to start from uses {what}, which is not supported.", "model"
+        )
+    variant = "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
+    targets = config["target_modules"]
+    return {
+        "type": "lora",
+        "rank": config["r"],
+        "alpha": config["lora_alpha"],
+        "dropout": config.get("lora_dropout", 0.0),
+        "targets": targets if isinstance(targets, str) else sorted(targets),
+        "variant": variant,
+    }
+
+
+def load_adapter(model: nn.Module, folder: Path) -> None:
+    """Read an adapter's weights into the layers that `add_adapters` made.
+
+    Raises:
+        JobError: File and model don't have the same layers.
+    """
+    tensors = load_file(folder / "adapter_model.safetensors")
+    for name, layer in adapted_layers(model):
+        parts = {"lora_A.weight": layer.lora_A, "lora_B.weight": layer.lora_B}
+        if layer.magnitude is not None:
+            parts["lora_magnitude_vector"] = layer.magnitude
+        for part, parameter in parts.items():
+            tensor = tensors.pop(f"{PREFIX}{name}.{part}", None)
+            if tensor is None or tensor.shape != parameter.shape:
+                raise JobError("model_not_supported", f"The adapter has no fitting weights for layer {name}.", "model")
+            parameter.data.copy_(tensor)
+    if tensors:
+        text = f"The adapter has weights that this model has no place for, such as {min(tensors)}."
+        raise JobError("model_not_supported", text, "model")
+
+
+def _peft_config(base: str, tune: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    variant = tune.get("variant", "lora")
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": int(tune.get("rank", 16)),
+        "lora_alpha": tune.get("alpha", 32),
+        "lora_dropout": tune.get("dropout", 0.0),
+        "target_modules": sorted({name.rpartition(".")[2] for name in names}),
+        "use_rslora": variant == "rslora",
+        "use_dora": variant == "dora",
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "modules_to_save": None,
+    }
+
+
+def _start(layer: AdaptedLinear, generator: torch.Generator) -> None:
+    """A as torch starts a linear layer (uniform, bound 1 / sqrt(inputs)), B zero: the update starts at nothing."""
+    bound = 1 / math.sqrt(layer.base.in_features)
+    a_RI = torch.empty(layer.lora_A.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+    layer.lora_A.data.copy_(a_RI)
+    layer.lora_B.data.zero_()
+
+
+def _block_linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers of the blocks: all but the output layer."""
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module is not head:
+            yield name, module
+
+
+def _is_target(name: str, targets: str | Sequence[str]) -> bool:
+    """PEFT's rule: a target is a module's whole name or its end from a dot on."""
+    wanted = [targets] if isinstance(targets, str) else targets
+    return any(name == target or name.endswith("." + target) for target in wanted)
+
+
+def _check_targets(model: nn.Module, names: Sequence[str], targets: str | Sequence[str]) -> None:
+    unmatched = [] if targets == "all-linear" else [t for t in targets if not any(_is_target(n, [t]) for n in names)]
+    if names and not unmatched:
+        return
+    known = sorted({name.rpartition(".")[2] for name, _ in _block_linears(model)})
+    what = f"{unmatched[0]!r} names no linear layer" if unmatched else "There is no linear layer to adapt"
+    text = f"{what} of this model. Its linear layers are: {', '.join(known[:20])}."
+    raise JobError("invalid_targets", text, param="local.tune.targets")

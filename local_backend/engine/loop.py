@@ -1,0 +1,181 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints, save_resume_point
+from local_backend.engine.network import Sums
+from local_backend.engine.rows import Row
+from local_backend.engine.training import Run, sequences
+from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport
+
+RESUME_EVERY_S = 45.0
+"""A crash loses at most the steps since the last resume point; at least one a minute is promised."""
+SIGNAL_EVERY_S = 1.0
+VALID_BATCHES_PER_EPOCH = 4
+"""Validation batches an epoch when nobody chooses, but no more than one every ten steps."""
+MIN_MICRO_BATCH_TOKENS = 64
+
+
+class _CancelledError(Exception):
+    """The user cancelled in the middle of a step."""
+
+
+def train(run: Run, recorder: Recorder) -> Outcome:
+    """Train from the last resume point, or the start, to the end, a pause or a cancel.
+
+    Raises:
+        JobError: The run diverged, ran out of memory or disk, or trains nothing.
+    """
+    folder = run.task.work_dir
+    parameters = run.network.parameters()
+    progress = load_resume_point(folder / "resume", parameters=parameters, optimizer=run.optimizer)
+    progress = progress or run.first_progress()
+    recorder.started({**run.facts(), "micro_batch_tokens": progress.micro_batch_tokens})
+    between = _listener(recorder)
+    saved_at = time.monotonic()
+
+    while progress.step < run.total_steps and not _is_over(run, progress):
+        started = time.monotonic()
+        rows = run.step_rows(progress.step)
+        rate = run.set_rate(progress.step)
+        try:
+            sums = _gradients(run, rows, progress, between)
+            grad_norm = _clip(run, sums, progress.step + 1)
+            run.optimizer.step()
+            valid, full_valid = _evaluate(run, progress, between)
+        except _CancelledError:
+            return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
+
+        progress.step += 1
+        n_tokens = sum(row.n_tokens for row in rows)
+        progress.trained_tokens += n_tokens
+        seconds = time.monotonic() - started
+        report = StepReport(
+            step=progress.step,
+            total_steps=run.total_steps,
+            train_loss=sums.loss,
+            train_mean_token_accuracy=sums.accuracy,
+            valid_loss=valid.loss if valid else None,
+            valid_mean_token_accuracy=valid.accuracy if valid else None,
+            full_valid_loss=full_valid.loss if full_valid else None,
+            full_valid_mean_token_accuracy=full_valid.accuracy if full_valid else None,
+            extra={"learning_rate": rate, "grad_norm": grad_norm, "tokens": n_tokens, "seconds": seconds},
+        )
+        signal = recorder.step(report)
+        if signal is Signal.CANCEL:
+            return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
+        is_epoch_end = progress.step % run.steps_per_epoch == 0
+        if is_epoch_end:
+            _note_best(progress, full_valid)
+            _save_checkpoint(run, progress, recorder, report)
+        if is_epoch_end or signal is Signal.PAUSE or time.monotonic() - saved_at > RESUME_EVERY_S:
+            save_resume_point(folder / "resume", progress=progress, parameters=parameters, optimizer=run.optimizer)
+            saved_at = time.monotonic()
+        if signal is Signal.PAUSE and progress.step < run.total_steps:
+            snapshot = run.save_model(_model_dir(run, progress.step))
+            return Outcome(kind="paused", trained_tokens=progress.trained_tokens, model_dir=snapshot)
+
+    keeps_best = (run.task.local.get("evaluation") or {}).get("keep_best") and progress.best_step
+    final = _model_dir(run, progress.best_step if keeps_best and progress.best_step else progress.step)
+    return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
+
+
+def _listener(recorder: Recorder) -> Callable[[], None]:
+    """Return what is called between packs: it hears of a cancel within about a second."""
+    asked_at = time.monotonic()
+
+    def listen() -> None:
+        nonlocal asked_at
+        if time.monotonic() - asked_at > SIGNAL_EVERY_S:
+            asked_at = time.monotonic()
+            if recorder.signal() is Signal.CANCEL:
+                raise _CancelledError
+
+    return listen
+
+
+def _gradients(run: Run, rows: list[Row], progress: Progress, between: Callable[[], None]) -> Sums:
+    """Compute a step's gradients; where memory runs out, again with half the tokens at once."""
+    while True:
+        run.optimizer.zero_grad(set_to_none=True)
+        try:
+            return run.network.train_step(sequences(rows), max_tokens=progress.micro_batch_tokens, between=between)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if progress.micro_batch_tokens <= MIN_MICRO_BATCH_TOKENS:
+                text = (
+                    "Memory does not suffice even for one example at a time. Use shorter examples or a smaller model."
+                )
+                raise JobError("out_of_memory", text) from error
+        progress.micro_batch_tokens //= 2
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _clip(run: Run, sums: Sums, step: int) -> float:
+    """Bound the gradient's norm; stop a run that diverged or trains nothing."""
+    limit = (run.task.local.get("schedule") or {}).get("max_grad_norm", 1.0)
+    parameters = [parameter for _, parameter in run.network.parameters()]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
+    if not math.isfinite(norm) or not math.isfinite(sums.loss):
+        text = (
+            f"Training diverged at step {step}: loss {sums.loss:.3g}, gradient norm {norm:.3g}. The last good state is "
+            f"kept. Lower the learning rate (it was {run.rate:.3g}) or look at the examples of this step."
+        )
+        raise JobError("training_diverged", text, param="local.learning_rate")
+    if norm == 0.0 and step == 1:
+        raise JobError("nothing_trained", "The first step gave no gradient: nothing of the model would be trained.")
+    return norm
+
+
+def _evaluate(run: Run, progress: Progress, between: Callable[[], None]) -> tuple[Sums | None, Sums | None]:
+    """The validation batch and the whole validation file, where the step after `progress` asks for them."""
+    if not run.valid_rows:
+        return None, None
+    step = progress.step + 1
+    every = (run.task.local.get("evaluation") or {}).get("every_steps")
+    every = every or min(10, max(1, run.steps_per_epoch // VALID_BATCHES_PER_EPOCH))
+    limit = progress.micro_batch_tokens
+    batch = full = None
+    if step % every == 0:
+        batch = run.network.score(sequences(run.valid_batch(step // every - 1)), max_tokens=limit, between=between)
+    if step % run.steps_per_epoch == 0:
+        full = run.network.score(sequences(run.valid_rows), max_tokens=limit, between=between)
+    return batch, full
+
+
+def _note_best(progress: Progress, full_valid: Sums | None) -> None:
+    if full_valid is None:
+        return
+    if progress.best_loss is None or full_valid.loss < progress.best_loss:
+        progress.best_loss, progress.best_step, progress.bad_epochs = full_valid.loss, progress.step, 0
+    else:
+        progress.bad_epochs += 1
+
+
+def _is_over(run: Run, progress: Progress) -> bool:
+    patience = (run.task.local.get("evaluation") or {}).get("early_stopping_patience")
+    return patience is not None and progress.bad_epochs >= patience
+
+
+def _save_checkpoint(run: Run, progress: Progress, recorder: Recorder, report: StepReport) -> None:
+    folder = run.save_model(_model_dir(run, progress.step))
+    names = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
+    metrics = {name: getattr(report, name) for name in (*names, "full_valid_loss", "full_valid_mean_token_accuracy")}
+    known = {name: value for name, value in metrics.items() if value is not None}
+    recorder.checkpoint(step=progress.step, model_dir=folder, metrics=known)
+    remove_old_checkpoints(folder.parent, keep=progress.best_step)
+
+
+def _model_dir(run: Run, step: int) -> Path:
+    return run.task.work_dir / "checkpoints" / f"step-{step}"

@@ -1,0 +1,92 @@
+"""Training files as rendered rows, and the order in which they are visited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ftclient.data import reader
+from local_backend.engine.template import Rendered, Template
+from local_backend.task import JobError, MethodType, UserError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example, rendered. For `dpo` the parts are the preferred and the non-preferred answer."""
+
+    line: int
+    parts: tuple[Rendered, ...]
+
+    @property
+    def n_tokens(self) -> int:
+        """Rendered tokens, which are what is billed."""
+        return sum(len(part.ids) for part in self.parts)
+
+
+def read_rows(path: Path, *, template: Template, context_tokens: int, method: MethodType, param: str) -> list[Row]:
+    """Render every example of a file.
+
+    Raises:
+        JobError: A line can't be rendered, trains nothing or is longer than the context; names the line.
+    """
+    rows = [
+        Row(line, _render(example, line, template, method, param)) for line, example in _examples(path, param=param)
+    ]
+    for row in rows:
+        _check_length(row, context_tokens, param)
+    return rows
+
+
+def epoch_order(n: int, *, seed: int, epoch: int) -> list[int]:
+    """The order of `n` examples in an epoch (from 0): a pure function of its arguments, the same on any machine."""
+    return [int(i) for i in np.random.Generator(np.random.Philox(key=[seed % 2**64, epoch])).permutation(n)]
+
+
+def step_indices(n: int, *, batch_size: int, seed: int, step: int) -> list[int]:
+    """Which examples step `step` (from 0) visits. The last step of an epoch takes what is left."""
+    steps_per_epoch = -(-n // batch_size)
+    epoch, position = divmod(step, steps_per_epoch)
+    order = epoch_order(n, seed=seed, epoch=epoch)
+    return order[position * batch_size : (position + 1) * batch_size]
+
+
+def _examples(path: Path, *, param: str) -> Iterator[tuple[int, Any]]:
+    with reader.open_binary(path) as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            line = reader.parse_line(raw.rstrip(b"\n"))
+            if not line.is_json or not isinstance(line.value, dict):
+                raise _broken(number, "It is not a JSON object.", param)
+            yield number, line.value
+
+
+def _render(
+    example: dict[str, Any], line: int, template: Template, method: MethodType, param: str
+) -> tuple[Rendered, ...]:
+    try:
+        return template.render_pair(example) if method == "dpo" else tuple(template.render(example))
+    except UserError as error:
+        raise _broken(line, error.message, param) from error
+    except (KeyError, TypeError) as error:
+        raise _broken(line, f"{error!s:.60} is missing or of the wrong type.", param) from error
+
+
+def _check_length(row: Row, context_tokens: int, param: str) -> None:
+    longest = max(len(part.ids) for part in row.parts)
+    if longest > context_tokens:
+        what = (
+            f"It has {longest:,} tokens, and the model's context holds {context_tokens:,}. Nothing is cut in silence: "
+            "shorten or remove it."
+        )
+        raise _broken(row.line, what, param)
+
+
+def _broken(line: int, what: str, param: str) -> JobError:
+    name = param.replace("_", " ")
+    text = f"The job failed due to an invalid {name}. Line {line}: {what}"
+    return JobError("invalid_" + param, text, param=param)

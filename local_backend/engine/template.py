@@ -1,0 +1,238 @@
+"""The one renderer: from chat messages to token ids and loss weights, by the model's own chat template.
+
+Training, evaluation, serving and token counts all go through `Template`. What is trained is found by rendering
+prefixes of the conversation and checking that each is a prefix of the whole; no marks in the template are needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_backend.task import UserError
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One sequence as the trainer sees it."""
+
+    ids: list[int]
+    weights: list[float]
+    """One a token: how much predicting this token counts. The first is 0; nothing predicts it."""
+
+
+class Template:
+    """Renders conversations for one model. Thread-safe."""
+
+    def __init__(self, tokenizer: Any, *, stop_ids: Sequence[int] = ()) -> None:
+        if not tokenizer.chat_template:
+            text = "This model has no chat template, so chat examples can't be rendered. Choose an instruct model."
+            raise UserError(text, param="model", code="model_not_supported")
+        self.tokenizer = tokenizer
+        self.stop_ids = frozenset({tokenizer.eos_token_id, *stop_ids} - {None})
+        """Tokens that end an answer."""
+        self._special_ids = frozenset(tokenizer.all_special_ids) | self.stop_ids
+
+    @classmethod
+    def of(cls, model_dir: Path) -> Template:
+        """Load tokenizer, chat template and stop tokens from a model's folder."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
+        return cls(tokenizer, stop_ids=_generation_stops(model_dir))
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """Return the ids that an answer to `messages` is generated from."""
+        return self._tokenize(self._text(_plain(messages), tools, opens_answer=True))
+
+    def render(self, example: Mapping[str, Any]) -> list[Rendered]:
+        """Render a chat example.
+
+        Returns:
+            One sequence; where the template rewrites earlier turns (hides old thinking, say), one for each
+            trained turn, as the model would meet them.
+
+        Raises:
+            UserError: The template can't express the example, or nothing in it is trained.
+        """
+        messages, tools = _plain(example["messages"]), _tools(example)
+        self._check_expressible(messages, tools)
+        turns = [i for i, message in enumerate(messages) if _weight(message) > 0]
+        if not turns:
+            raise UserError("No token of this example is trained: it has no assistant message of weight above 0.")
+        whole = self._text(messages, tools)
+        if all(whole.startswith(text) for i in turns for text in self._turn_borders(messages, tools, i)):
+            return [self._weighted(whole, messages, tools, turns)]
+        return [self._turn(messages[: i + 1], tools) for i in turns]
+
+    def render_pair(self, example: Mapping[str, Any]) -> tuple[Rendered, Rendered]:
+        """Render the preferred and the non-preferred answer of a preference example, each behind the prompt."""
+        given = example["input"]
+        prompt, tools = _plain(given["messages"]), _tools(given)
+        preferred, other = (prompt + _plain(example[key]) for key in ("preferred_output", "non_preferred_output"))
+        self._check_expressible(preferred, tools)
+        self._check_expressible(other, tools)
+        return self._turn(preferred, tools), self._turn(other, tools)
+
+    def _turn_borders(self, messages: list[dict[str, Any]], tools: Sequence[Any], i: int) -> tuple[str, str]:
+        """The text before the answer in message `i`, and the text up to its end."""
+        return self._text(messages[:i], tools, opens_answer=True), self._text(messages[: i + 1], tools)
+
+    def _turn(self, messages: list[dict[str, Any]], tools: Sequence[Any]) -> Rendered:
+        """Render a conversation of which only the last message is trained."""
+        last = len(messages) - 1
+        before, whole = self._turn_borders(messages, tools, last)
+        if not whole.startswith(before):
+            raise UserError(
+                "The model's chat template writes a prompt differently once it is answered, so what the model would "
+                "be trained on is not what it meets when it answers. Choose another model or mend its template.",
+                param="model",
+                code="model_not_supported",
+            )
+        return self._weighted(whole, messages, tools, [last])
+
+    def _weighted(
+        self, whole: str, messages: list[dict[str, Any]], tools: Sequence[Any], turns: Sequence[int]
+    ) -> Rendered:
+        """Tokenise `whole`, cut where answers begin as in generation, and weigh the answers of `turns`."""
+        ids: list[int] = []
+        spans: list[tuple[int, int, float]] = []
+        done = 0
+        for i in turns:
+            before, after = self._turn_borders(messages, tools, i)
+            ids += self._piece(whole, done, len(before))
+            start = len(ids)
+            ids += self._piece(whole, len(before), len(after))
+            done = len(after)
+            spans.append((start, len(ids), _weight(messages[i])))
+        ids += self._piece(whole, done, len(whole))
+        return self._with_weights(ids, spans, is_last_open=turns[-1] == len(messages) - 1)
+
+    def _piece(self, whole: str, start: int, end: int) -> list[int]:
+        return self._tokenize(whole[start:end]) if start < end else []
+
+    def _with_weights(self, ids: list[int], spans: Sequence[tuple[int, int, float]], *, is_last_open: bool) -> Rendered:
+        weights = [0.0] * len(ids)
+        for start, end, weight in spans:
+            stop = self._end_of_answer(ids, start, end)
+            if stop is None and end == len(ids) and is_last_open:
+                # The template leaves the last answer open; untrained, the model would never stop.
+                ids.append(self.tokenizer.eos_token_id)
+                weights.append(0.0)
+                stop = len(ids)
+            stop = stop or end
+            weights[start:stop] = [weight] * (stop - start)
+        weights[0] = 0.0
+        return Rendered(ids, weights)
+
+    def _end_of_answer(self, ids: list[int], start: int, end: int) -> int | None:
+        """Where the answer's terminator ends: in the answer's own text, or owned by what follows."""
+        inside = [k for k in range(start, end) if ids[k] in self.stop_ids]
+        if not inside:
+            inside = [k for k in range(start, end) if ids[k] in self._special_ids][-1:]
+        if inside:
+            return inside[-1] + 1
+        return end + 1 if end < len(ids) and ids[end] in self._special_ids else None
+
+    def _tokenize(self, text: str) -> list[int]:
+        """The template writes BOS where the model wants one, so none is added here."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _text(
+        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, opens_answer: bool = False
+    ) -> str:
+        import jinja2
+
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=opens_answer
+                )
+            )
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            text = f"The model's chat template refuses these messages: {str(error)[:200]}"
+            raise UserError(text, param="messages", code="template_error") from error
+
+    def _check_expressible(self, messages: Sequence[Message], tools: Sequence[Any]) -> None:
+        """Refuse tools and tool calls that the template would leave out in silence."""
+        names = [tool["function"]["name"] for tool in tools]
+        names += [call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()]
+        if not names:
+            return
+        text = self._text(messages, tools)
+        missing = [name for name in names if name not in text]
+        if missing:
+            raise UserError(
+                f"The model's chat template has no place for tools (`{missing[0][:64]}` would be left out). "
+                "Choose a model whose template knows tools.",
+                param="tools",
+                code="model_not_supported",
+            )
+
+
+def show(rendered: Rendered, tokenizer: Any) -> list[dict[str, Any]]:
+    """List the tokens of a rendered sequence, each as {"id", "text", "weight"}."""
+    return [
+        {"id": token, "text": tokenizer.decode([token]), "weight": weight}
+        for token, weight in zip(rendered.ids, rendered.weights, strict=True)
+    ]
+
+
+def _generation_stops(model_dir: Path) -> list[int]:
+    file = model_dir / "generation_config.json"
+    if not file.is_file():
+        return []
+    stops = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+    return list(stops) if isinstance(stops, list) else [stops]
+
+
+def _weight(message: Message) -> float:
+    if message["role"] != "assistant":
+        return 0.0
+    weight = message.get("weight")
+    return 1.0 if weight is None else float(weight)
+
+
+def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
+    return [*(example.get("tools") or ()), *functions]
+
+
+def _plain(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [_plain_message(message) for message in messages]
+
+
+def _plain_message(message: Message) -> dict[str, Any]:
+    """One message in the words that open models' templates know."""
+    plain = {key: value for key, value in message.items() if key not in {"function_call", "refusal"}}
+    plain["role"] = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])
+    plain["content"] = _content_text(message.get("content") or message.get("refusal") or "")
+    calls = list(message.get("tool_calls") or ())
+    if message.get("function_call"):
+        calls.append({"type": "function", "function": message["function_call"]})
+    if calls:
+        plain["tool_calls"] = [_plain_call(call) for call in calls]
+    return plain
+
+
+def _content_text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    kinds = {part["type"] for part in content} - {"text", "refusal"}
+    if kinds:
+        text = f"This model reads text only; a message holds a part of type {min(kinds)!r}."
+        raise UserError(text, param="messages", code="model_not_supported")
+    return "".join(part.get("text") or part.get("refusal") or "" for part in content)
+
+
+def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Templates write the arguments as JSON themselves, so they get the parsed object."""
+    function = dict(call["function"])
+    if isinstance(function.get("arguments"), str):
+        function["arguments"] = json.loads(function["arguments"])
+    return {**call, "function": function}

@@ -1,0 +1,100 @@
+"""Tiny random models of the supported shapes, and the straightforward reference: one sequence at a time."""
+
+import functools
+
+import torch
+import transformers
+
+from local_backend.engine.device import Machine
+from local_backend.engine.network import Network
+from local_backend.engine.template import Rendered
+
+_SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+_CONFIGS = {
+    "llama": lambda: transformers.LlamaConfig(**_SIZES, tie_word_embeddings=True),
+    "llama-biased": lambda: transformers.LlamaConfig(**_SIZES, attention_bias=True, mlp_bias=True),
+    "qwen2": lambda: transformers.Qwen2Config(**{k: v for k, v in _SIZES.items() if k != "head_dim"}),
+    "qwen3": lambda: transformers.Qwen3Config(**_SIZES),
+    "mistral": lambda: transformers.MistralConfig(**_SIZES, sliding_window=7),
+    "gemma": lambda: transformers.GemmaConfig(**_SIZES),
+    "gemma2": lambda: transformers.Gemma2Config(**_SIZES, sliding_window=7, query_pre_attn_scalar=8),
+    "gemma3": lambda: transformers.Gemma3TextConfig(**_SIZES, sliding_window=7, query_pre_attn_scalar=8),
+    "gpt-neox": lambda: transformers.GPTNeoXConfig(
+        vocab_size=97, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6
+    ),
+}
+PACKED_SHAPES = [name for name in _CONFIGS if name != "gpt-neox"]
+
+
+def tiny_model(shape, *, dtype=torch.float64, seed=0):
+    """A model with random weights, biases and norms, so that nothing is hidden by zeros or ones."""
+    torch.manual_seed(seed)
+    # Eager attention rounds its softmax to fp32, but knows Gemma 2's capped scores.
+    attention = "eager" if shape == "gemma2" else "sdpa"
+    model = transformers.AutoModelForCausalLM.from_config(_CONFIGS[shape](), attn_implementation=attention).to(dtype)
+    generator = torch.Generator().manual_seed(seed + 1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                noise = torch.randn(parameter.shape, generator=generator) * 0.2
+                parameter.add_(noise.to(dtype))
+            elif "embed" not in name:
+                parameter.mul_(4.0)
+    if dtype is torch.float64:
+        _keep_norms_in_double(model)
+    return model
+
+
+def _keep_norms_in_double(model):
+    """Transformers rounds its norms to fp32, which is more than what the comparison allows."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            is_gemma = not hasattr(module, "variance_epsilon")
+            eps = module.eps if is_gemma else module.variance_epsilon
+            module.forward = functools.partial(_rms_norm, module, eps, 1.0 if is_gemma else 0.0)
+
+
+def _rms_norm(module, eps, offset, x):
+    return x / torch.sqrt(x.square().mean(-1, keepdim=True) + eps) * (module.weight + offset)
+
+
+def network_of(model):
+    """The model as the engine trains it."""
+    dtype = next(model.parameters()).dtype
+    return Network(model, Machine(device=torch.device("cpu"), dtype=dtype, precision_reason="test", threads=1))
+
+
+def reference_loss(model, sequences):
+    """sum(w * nll) / sum(w), by the model's own forward pass, one sequence at a time."""
+    total = torch.zeros((), dtype=torch.float64)
+    weight = 0.0
+    for sequence in sequences:
+        logits = model(input_ids=torch.tensor([sequence.ids]), use_cache=False).logits[0, :-1]
+        nll = torch.nn.functional.cross_entropy(logits, torch.tensor(sequence.ids[1:]), reduction="none")
+        weights = torch.tensor(sequence.weights[1:], dtype=nll.dtype)
+        total = total + (nll * weights).sum()
+        weight += sum(sequence.weights[1:])
+    return total / weight
+
+
+def gradients(network):
+    """Gradients of what trains, by name."""
+    return {name: parameter.grad.clone() for name, parameter in network.parameters()}
+
+
+def sequence(ids, weights=None):
+    """A rendered sequence; by default all but the first token is trained."""
+    return Rendered(list(ids), [0.0, *([1.0] * (len(ids) - 1))] if weights is None else list(weights))
