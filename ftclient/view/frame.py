@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.panel import Panel
 from rich.text import Text
 
@@ -18,6 +18,9 @@ _WIDEST = 100
 """Wider lines are hard to read."""
 _LOW, _LOWER = 26, 20
 """Terminals of fewer lines get a smaller plot and fewer events, then no plot: the ending must fit below."""
+_NARROW = 50
+"""Narrower pictures say the same in fewer words."""
+_ASCII = str.maketrans("·…", "-~")
 _BAD = frozenset({"failed", "cancelled"})
 
 
@@ -33,14 +36,17 @@ class Frame:
         """Draw it into what the terminal has."""
         width = min(options.max_width, _WIDEST)
         inner, plain = width - 4, options.ascii_only
-        lines: list[RenderableType] = [
+        lines = [
             _cut(headline(self.scene), inner),
-            _path(self.scene, plain=plain),
+            _path(self.scene, plain=plain, names=inner >= _NARROW),
             *self._progress(inner, plain=plain),
             *self._losses(inner, options.size.height, plain=plain),
             *self._events(inner, options.size.height),
             *self._end(),
         ]
+        if plain:
+            for line in lines:
+                line.plain = line.plain.translate(_ASCII).encode("ascii", "replace").decode()
         yield Panel(
             Group(*lines),
             title=Text(self.scene.job_id, style="bold"),
@@ -64,9 +70,9 @@ class Frame:
             facts.append(clock(scene.elapsed_s(self.now)))
         left_s = scene.remaining_s(self.now)
         if scene.status == "running" and left_s is not None:
-            facts.append(f"about {clock(left_s)} left")
+            facts.append(f"{clock(left_s)} left" if width < _NARROW else f"about {clock(left_s)} left")
         if facts:
-            lines.append(Text((", " if plain else " · ").join(facts)))
+            lines.append(Text(" · ".join(facts)))
         if scene.trouble:
             lines.append(Text(printable(scene.trouble), style="yellow"))
         return lines
@@ -78,10 +84,11 @@ class Frame:
         legend = Text()
         for name, series, style, mark in (
             ("train", scene.train, TRAIN_STYLE, "*" if plain else "⠒"),
-            ("validation", scene.valid, VALID_STYLE, "o" if plain else "●"),
+            ("validation" if width >= _NARROW else "valid", scene.valid, VALID_STYLE, "o" if plain else "●"),
         ):
             if series:
-                legend.append(f"{mark} {name} loss {series[max(series)]:.3f}  ", style=style)
+                loss = " loss" if width >= _NARROW else ""
+                legend.append(f"{mark} {name}{loss} {series[max(series)]:.3f}  ", style=style)
         legend.rstrip()
         return [*drawn, legend] if legend else drawn
 
@@ -91,8 +98,8 @@ class Frame:
         lines = []
         for event in list(self.scene.events)[-shown:]:
             style = {"error": "red", "warn": "yellow"}.get(event.level, "dim")
-            age = clock(event.created_at - born)
-            lines.append(_cut(f"{age:>5} {event.message}", width, style=style))
+            age = f"{clock(event.created_at - born):>5} " if width >= _NARROW else ""
+            lines.append(_cut(f"{age}{event.message}", width, style=style))
         return lines
 
     def _end(self) -> list[Text]:
@@ -100,8 +107,8 @@ class Frame:
         return [Text(line, style=style, overflow="fold") for line in ending(self.scene)]
 
 
-def _path(scene: Scene, *, plain: bool) -> Text:
-    """Return the statuses of a job's way, with the one where it stands."""
+def _path(scene: Scene, *, plain: bool, names: bool) -> Text:
+    """Return the statuses of a job's way, with the one where it stands; without `names`, only that one by name."""
     status, text = scene.status, Text()
     steps = PATH if status in PATH else (*PATH[:-1], status)
     if status == "connecting":
@@ -114,7 +121,7 @@ def _path(scene: Scene, *, plain: bool) -> Text:
             mark, style = (">" if plain else "●"), "bold red" if status in _BAD else "bold"
         else:
             mark, style = ("." if plain else "○"), "dim"
-        text.append(f"{mark} {status_name(step)}  ", style=style)
+        text.append(f"{mark} {status_name(step)}  " if names or i == at else f"{mark} ", style=style)
     text.rstrip()
     return text
 

@@ -58,7 +58,8 @@ def plot(
         return []
     steps = [*train, *valid]
     scale = Scale(first_step=min(steps), last_step=max(last_step or 0, *steps, 1), least=min(losses), most=max(losses))
-    labels = [f"{scale.most:.2f}", *[""] * (height - 2), f"{scale.least:.2f}"][:height]
+    lowest = f"{scale.least:.2f}" if scale.least < scale.most else ""
+    labels = [f"{scale.most:.2f}", *[""] * (height - 2), lowest][:height]
     margin = max(map(len, labels)) + 2
     columns = max(4, width - margin)
     draw = _letters if ascii_only else _braille

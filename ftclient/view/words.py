@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ftclient.jobs.job import failure
 from ftclient.view.scene import Scene
 
 if TYPE_CHECKING:
@@ -55,8 +54,13 @@ def ending(scene: Scene) -> list[str]:
             f'  ftclient chat {name} "..."',
             f'  client.chat("{name}", "...")',
         ]
-    if job.status in ("failed", "cancelled", "paused"):
-        return [printable(str(failure(job)))]
+    if job.status == "failed":
+        said = job.error and job.error.message
+        return [f"Failed: {printable(said) if said else 'the host gave no reason'}"]
+    if job.status == "cancelled":
+        return ["Cancelled."]
+    if scene.status == "paused":
+        return ["Paused. Go on with:", f"  ftclient resume {job.id}"]
     return []
 
 
