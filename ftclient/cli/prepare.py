@@ -104,7 +104,7 @@ def clean(  # noqa: PLR0913  each is an option of the command line
     step: Annotated[
         list[str] | None,
         typer.Option(
-            help="Further steps, several with commas or by repeating: html, width, white_space, redact, "
+            help="Further steps, several with commas or by repeating: html, width, white_space, labels, redact, "
             "duplicates, near_duplicates, too_long."
         ),
     ] = None,

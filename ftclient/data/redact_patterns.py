@@ -80,7 +80,8 @@ def _is_address(found: str, _around: str) -> bool:
 
 
 def _is_secret_value(found: str, _around: str) -> bool:
-    return any(map(str.isdigit, found)) and any(map(str.isalpha, found)) and len(set(found)) > 5  # noqa: PLR2004
+    is_mixed = any(map(str.isdigit, found)) and any(map(str.isalpha, found)) and len(set(found)) > 5  # noqa: PLR2004
+    return is_mixed and _PLACEHOLDER.fullmatch(found) is None
 
 
 def _luhn(digits: str) -> int:
@@ -91,6 +92,8 @@ def _luhn(digits: str) -> int:
     return total % 10
 
 
+_PLACEHOLDER = re.compile(r"\[[A-Z_]+_\d+\]\W*")
+"""What redaction has put there before."""
 _MY_NUMBER_WORDS = re.compile("マイナンバー|個人番号|my ?number", re.IGNORECASE)
 _SEPARATOR = r"[ \-\u2010-\u2015\u2212\u30fc]"
 _NO_DIGIT_BEFORE = rf"(?<![\d.])(?<!\d{_SEPARATOR})"

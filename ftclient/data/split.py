@@ -128,6 +128,14 @@ def labels_of(answers: Sequence[str | None]) -> list[str | None]:
     return list(answers) if n_repeated >= _LABEL_REPEATS * len(answers) else nothing
 
 
+def label_variants(counts: Mapping[str, int]) -> list[list[str]]:
+    """Labels that differ in case, width, spaces, hyphens or underscores only, put together, the most frequent first."""
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        by_key[same_key(label.replace("_", " ").replace("-", " "))].append(label)
+    return list(by_key.values())
+
+
 def _is_short(answer: str | None) -> bool:
     return answer is not None and 0 < len(answer) <= LABEL_CHARS and "\n" not in answer
 

@@ -16,8 +16,10 @@ from ftclient.data.clean.mend import parse_loosely
 from ftclient.data.clean.steps import SAFE_STEPS, STEPS, Cleaned, Cleaner, Cleaning
 from ftclient.data.findings import Findings
 from ftclient.data.new_file import new_file
+from ftclient.data.prompts import exchange_of
 from ftclient.data.reader import BOM, Line, blocks, lines, open_binary, parse_line
 from ftclient.data.report import Issue
+from ftclient.data.split import label_variants, labels_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,7 +112,10 @@ def clean_file(
         ValueError: There is no such step.
     """
     source, to = Path(source), Path(to)
-    cleaner = Cleaner(Cleaning(steps=tuple(steps), fix=fix, **options))
+    steps = tuple(steps)
+    if "labels" in steps and "label_names" not in options:
+        options["label_names"] = label_names(source)
+    cleaner = Cleaner(Cleaning(steps=steps, fix=fix, **options))
     result = CleanedFile(to, to.with_name(f"{to.name}.changes.jsonl"))
     rejected_path = to.with_name(f"{to.name}.rejected.jsonl")
     with ExitStack() as stack:
@@ -123,6 +128,15 @@ def clean_file(
         result.changes_by_step = log.by_step
     result.rejected_path = rejected_path if result.n_rejected else None
     return result
+
+
+def label_names(source: str | Path) -> dict[str, str]:
+    """The most frequent spelling for each other spelling of a label; empty where answers are no labels."""
+    parsed = (parse_line(raw).value for _, raw in _numbered(Path(source), ChangeLog()))
+    exchanges = (exchange_of(value) for value in parsed if isinstance(value, dict))
+    answers = [exchange.answer_text.strip() if len(exchange.answers) == 1 else None for exchange in exchanges]
+    counts = Counter(label for label in labels_of(answers) if label is not None)
+    return {other: names[0] for names in label_variants(counts) for other in names[1:]}
 
 
 @dataclass

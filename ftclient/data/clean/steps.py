@@ -39,6 +39,7 @@ STEPS = {
     "html": "no tags and entities, outside of code",
     "width": "narrow letters and digits, wide katakana",
     "white_space": "single spaces, no spaces at line ends, outside of code",
+    "labels": "one spelling for each label, the most frequent one",
     "redact": "placeholders for e-mail, phone, card, account and My Numbers, keys and passwords",
     "duplicates": "only the first of examples that are the same",
     "near_duplicates": "only the first of examples whose prompt and answer are nearly the same",
@@ -66,6 +67,8 @@ class Cleaning:
     finder: Finder = find_personal_data
     similarity: float = SIMILARITY
     """From here on examples are near-duplicates."""
+    label_names: Mapping[str, str] = field(default_factory=dict)
+    """For the step `labels`: what each spelling becomes; `clean_file` finds out by itself."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done before anything is read."""
@@ -100,6 +103,7 @@ class Cleaner:
         changes: list[Change] = []
         example = self._mend_structure(deepcopy(example), line, changes)
         changes += self._clean_texts(example, line)
+        changes += self._name_label(example, line)
         errors: list[Issue] = []
         if self.cleaning.fix:
             example, mended, errors = self._mend(example, line, None)
@@ -129,6 +133,16 @@ class Cleaner:
                     yield Change(line, place.path, step, *excerpts(*made))
             if "redact" in self.cleaning.steps:
                 yield from self._redact(place, line, names)
+
+    def _name_label(self, example: Any, line: int) -> Iterator[Change]:
+        names = self.cleaning.label_names
+        answers = exchange_of(example).answers if "labels" in self.cleaning.steps else []
+        for message in answers[:1] if len(answers) == 1 else []:
+            before = message.get("content") if isinstance(message, dict) else None
+            if isinstance(before, str) and before.strip() in names:
+                message["content"] = names[before.strip()]
+                path = f"/messages/{len(example['messages']) - 1}/content"
+                yield Change(line, path, "labels", before, message["content"])
 
     def _redact(self, place: Place, line: int, names: dict[str, str]) -> Iterator[Change]:
         masked: list[str] = []

@@ -208,5 +208,6 @@ def _trained(shown: Iterable[tuple[int, Mapping[str, Any]]], render: Render | No
     for line, example in shown:
         tokens = render(example)
         n_trained = sum(token.weight > 0 for token in tokens)
-        found.append({"line": line, "n_tokens": len(tokens), "n_trained": n_trained, "tokens": tokens_json(tokens)})
+        n_tokens = sum(not token.is_mark for token in tokens)
+        found.append({"line": line, "n_tokens": n_tokens, "n_trained": n_trained, "tokens": tokens_json(tokens)})
     return found

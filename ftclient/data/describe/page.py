@@ -128,7 +128,7 @@ def _trained(examples: Sequence[Mapping[str, Any]], lang: str) -> str:
             for token in example["tokens"]
             if token["text"]
         )
-        share = f"{say('line', lang)} {example['line']}: {example['n_trained']} / {example['n_tokens']}"
+        share = say("trained.count", lang, **{key: example[key] for key in ("line", "n_trained", "n_tokens")})
         parts.append(f'<h3>{escape(share)}</h3><div class="tokens">{spans}</div>')
     return "".join(parts)
 
@@ -138,12 +138,19 @@ def _labels(labels: Mapping[str, Any], lang: str) -> str:
         "labels.numbers", lang, n=labels["n_labels"], balance=labels["balance"], entropy=labels["entropy_bits"]
     )
     entries = [(entry["label"], entry["n"], f"{entry['n']:,}") for entry in labels["counts"]]
-    shown, rest = entries[:_SHOWN_BARS], entries[_SHOWN_BARS:]
-    plot = svg.bars(shown, title=say("labels", lang))
+    plot, rest = _two_columns(entries[:_SHOWN_BARS], lang), entries[_SHOWN_BARS:]
     if rest:
         more = escape(say("rest", lang, n=len(rest)))
-        plot += f"<details><summary>{more}</summary>{svg.bars(rest, title=say('labels', lang))}</details>"
+        plot += f"<details><summary>{more}</summary>{_two_columns(rest, lang)}</details>"
     return f"<p>{escape(numbers)}</p>{plot}"
+
+
+def _two_columns(entries: list[tuple[str, float, str]], lang: str) -> str:
+    """Bars in two columns on one scale."""
+    half = -(-len(entries) // 2) if len(entries) > 4 else len(entries)  # noqa: PLR2004  a few stay together
+    most = max((value for _, value, _ in entries), default=1)
+    plots = [svg.bars(side, title=say("labels", lang), most=most) for side in (entries[:half], entries[half:]) if side]
+    return f'<div class="pair">{"".join(plots)}</div>'
 
 
 def _disagreements(ambiguity: Mapping[str, Any], key: str, lang: str) -> str:

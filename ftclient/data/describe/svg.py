@@ -15,14 +15,15 @@ _PLOT_PX, _FOOT_PX = 150, 34
 _TOP_PX = 16
 
 
-def bars(entries: Sequence[tuple[str, float, str]], *, title: str) -> str:
+def bars(entries: Sequence[tuple[str, float, str]], *, title: str, most: float | None = None) -> str:
     """Horizontal bars.
 
     Args:
         entries: Name, value, and the value as it is to be shown.
         title: What is shown, for those who cannot see it.
+        most: The value of a full bar; by default the largest.
     """
-    most = max((value for _, value, _ in entries), default=1) or 1
+    most = most or max((value for _, value, _ in entries), default=1) or 1
     names_px = min(_NAME_PX, max((_text_px(name) for name, _, _ in entries), default=0) + 10)
     room = _WIDTH_PX - names_px - _VALUE_PX
     parts = []

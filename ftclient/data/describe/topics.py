@@ -10,10 +10,10 @@ from typing import Any
 
 from ftclient.data.describe.language import UNKNOWN, mix
 from ftclient.data.describe.sightings import Sighting
-from ftclient.data.duplicates import groups, same_key
+from ftclient.data.duplicates import groups
 from ftclient.data.reader import clean_text
 from ftclient.data.redact import redact
-from ftclient.data.split import labels_of
+from ftclient.data.split import label_variants, labels_of
 
 SHOWN = 20
 """At most this many cases of a kind are listed; numbers are of all."""
@@ -49,7 +49,7 @@ def labels(seen: Sequence[Sighting]) -> dict[str, Any] | None:
         "balance": round(entropy / math.log2(len(counts)), 3) if len(counts) > 1 else 1.0,
         "largest_share": round(counts.most_common(1)[0][1] / total, 4),
         "rare": [{"label": label, "n": counts[label]} for label in sorted(rare, key=lambda label: counts[label])],
-        "variants": _variants(counts),
+        "variants": [sorted(names) for names in label_variants(counts) if len(names) > 1],
         "skewed": _skewed(seen, found),
     }
 
@@ -115,6 +115,7 @@ def personal_data(seen: Sequence[Sighting]) -> dict[str, Any]:
     found = [finding for one in seen for finding in one.personal_data]
     return {
         "n_examples": sum(bool(one.personal_data) for one in seen),
+        "n_without_secrets": sum(any(finding.kind != "secret" for finding in one.personal_data) for one in seen),
         "by_kind": dict(Counter(finding.kind for finding in found).most_common()),
         "places": [
             {"line": finding.line, "path": finding.path, "kind": finding.kind, "masked": finding.masked}
@@ -171,13 +172,6 @@ def outliers(seen: Sequence[Sighting], tokens: Mapping[int, int]) -> list[dict[s
 def turns(seen: Iterable[Sighting]) -> dict[int, int]:
     """How many examples have so many messages of the user."""
     return dict(sorted(Counter(one.n_turns for one in seen).items()))
-
-
-def _variants(counts: Counter[str]) -> list[list[str]]:
-    by_key: dict[str, list[str]] = defaultdict(list)
-    for label in counts:
-        by_key[same_key(label).replace("_", " ").replace("-", " ")].append(label)
-    return [sorted(names) for names in by_key.values() if len(names) > 1]
 
 
 def _skewed(seen: Sequence[Sighting], found: Sequence[str | None]) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ class Token(NamedTuple):
     text: str
     weight: float
     """0.0: the model reads it; above: it learns to write it."""
+    is_mark: bool = False
+    """It stands for the frame of a message and is no token of its own."""
 
 
 Render = Callable[[Mapping[str, Any]], "list[Token]"]
@@ -42,7 +44,7 @@ def tiktoken_render(encoding_name: str) -> Render | None:
         for message in messages_of(example):
             role = role_of(message)
             weight = 1.0 if role == "assistant" and not is_zero(message.get("weight")) else 0.0
-            tokens.append(Token(f"\n[{role}] " if tokens else f"[{role}] ", 0.0))
+            tokens.append(Token(f"\n[{role}] " if tokens else f"[{role}] ", 0.0, is_mark=True))
             ids = encoding.encode_ordinary(message_text(message))
             tokens += [Token(text, weight) for text in _texts([encoding.decode_single_token_bytes(i) for i in ids])]
         return tokens[:_MOST_TOKENS]

@@ -52,13 +52,13 @@ def _about_errors(found: Mapping[str, Any]) -> Iterator[Advice]:
 def _about_content(found: Mapping[str, Any]) -> Iterator[Advice]:
     personal = found["personal_data"]
     secrets = personal["by_kind"].get("secret", 0)
-    lines = tuple(place["line"] for place in personal["places"])
     if secrets:
-        secret_lines = tuple(place["line"] for place in personal["places"] if place["kind"] == "secret")
-        yield Advice(1, "secrets", {"n": secrets}, secret_lines)
-    if personal["n_examples"]:
-        kinds = ", ".join(personal["by_kind"])
-        yield Advice(1, "personal_data", {"n": personal["n_examples"], "kinds": kinds}, lines)
+        lines = tuple(place["line"] for place in personal["places"] if place["kind"] == "secret")
+        yield Advice(1, "secrets", {"n": secrets}, lines)
+    if personal["n_without_secrets"]:
+        kinds = ", ".join(kind for kind in personal["by_kind"] if kind != "secret")
+        lines = tuple(place["line"] for place in personal["places"] if place["kind"] != "secret")
+        yield Advice(1, "personal_data", {"n": personal["n_without_secrets"], "kinds": kinds}, lines)
     copies = found["duplicates"]["n_exact"] + found["duplicates"]["n_near"]
     if copies:
         rank = 2 if copies > _DUPLICATE_SHARE * found["n_examples"] else 3

@@ -27,7 +27,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "tokens.trained": ("trained", "学習対象"),
     "tokens.by_role": ("Tokens by role", "役割別トークン"),
     "tokens.per_example": ("Tokens per example", "1件あたりのトークン数"),
-    "tokens.note": ("counted with", "計数："),
+    "tokens.note": ("counted with", "計数:"),
     "tokens.none": ("Tokens were not counted: ", "トークンは数えていません："),
     "context": ("context of the model", "モデルの上限"),
     "turns": ("Messages of the user per example", "1件あたりのユーザー発話数"),
@@ -35,6 +35,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "trained.how": (
         "Marked tokens carry loss: the model learns to write them. It only reads the others.",
         "色の付いたトークンが損失の対象です。モデルはそれを書くことを学び、ほかは読むだけです。",
+    ),
+    "trained.count": (
+        "line {line}: {n_trained} of {n_tokens} tokens are trained",
+        "{line}行目：{n_tokens}トークン中{n_trained}が学習対象",
     ),
     "labels": ("Labels", "ラベル"),
     "labels.numbers": (
@@ -74,79 +78,79 @@ _WORDS: dict[str, tuple[str, str]] = {
     "rest": ("and {n} more", "ほか{n}件"),
     "other": ("other", "その他"),
     "advice.errors": (
-        "{n} errors would make the job fail ({codes}). `ftclient clean --fix` mends what can be mended.",
+        "The job would fail. Errors: {n} ({codes}). `ftclient clean --fix` mends what can be mended.",
         "学習が失敗するエラーが{n}件あります（{codes}）。`ftclient clean --fix` で直せるものは直せます。",
     ),
     "advice.few_examples": (
-        "{n} examples are few; 50 to 100 good ones are a sensible start.",
+        "Examples: {n}, which is few; 50 to 100 good ones are a sensible start.",
         "{n}件は少なめです。質の良い50〜100件が出発点の目安です。",
     ),
     "advice.too_long": (
-        "{n} examples are longer than the {limit:,} tokens that the model is trained on; their ends are lost.",
+        "Examples longer than the {limit:,} tokens that the model is trained on: {n}. Their ends are lost.",
         "{n}件がモデルの上限 {limit:,} トークンを超え、末尾が失われます。",
     ),
     "advice.secrets": (
-        "{n} keys or passwords stand in the text. Revoke them, and redact the file before it leaves your hands.",
+        "Keys or passwords in the text: {n}. Revoke them, and redact the file before it leaves your hands.",
         "鍵やパスワードが{n}件あります。無効化したうえで、外部に渡す前に伏せ字にしてください。",
     ),
     "advice.personal_data": (
-        "{n} examples hold personal data ({kinds}); models can repeat it verbatim. `ftclient clean --step redact`.",
+        "Examples with personal data ({kinds}): {n}. Models can repeat it verbatim. `ftclient clean --step redact`.",
         "{n}件に個人情報があり（{kinds}）、モデルが再生しかねません。`ftclient clean --step redact`。",
     ),
     "advice.duplicates": (
-        "{n} copies weigh their content more than you may want. `ftclient clean --step duplicates,near_duplicates`.",
+        "Copies: {n}. Their content weighs more than you may want. `ftclient clean --step duplicates,near_duplicates`.",
         "重複が{n}件あり、その内容が過大に学習されます。`ftclient clean --step duplicates,near_duplicates`。",
     ),
     "advice.garbled": (
-        "{n} examples have garbled text; the model would learn it. Export them again as UTF-8.",
+        "Examples with garbled text: {n}. The model would learn it. Export them again as UTF-8.",
         "文字化けが{n}件あり、そのまま学習されます。UTF-8で書き出し直してください。",
     ),
     "advice.outliers": (
-        "{n} examples are far longer or shorter than the rest; look whether they belong here.",
+        "Examples far longer or shorter than the rest: {n}. See whether they belong here.",
         "{n}件が極端に長いか短いです。含めるべきか確認してください。",
     ),
     "advice.ambiguous": (
-        "{n} examples ask the same and are answered differently; the model cannot learn both. Decide on one answer.",
+        "Examples that ask the same and are answered differently: {n}. The model cannot learn both; decide on one.",
         "同じ質問に異なる回答が{n}件あります。両方は学べません。どちらかに決めてください。",
     ),
     "advice.nearly_ambiguous": (
-        "{n} examples ask nearly the same and have different labels; see whether that is meant.",
+        "Examples that ask nearly the same and have different labels: {n}. See whether that is meant.",
         "ほぼ同じ質問に異なるラベルが{n}件あります。意図どおりか確認してください。",
     ),
     "advice.label_variants": (
-        "{n} labels are written in several ways ({names}); they count as different classes.",
-        "表記が揺れているラベルが{n}種類あります（{names}）。別の分類として扱われます。",
+        "Labels written in several ways: {n} ({names}). They count as different. `ftclient clean --step labels`.",
+        "表記が揺れているラベルが{n}種類あります（{names}）。`ftclient clean --step labels` で統一できます。",
     ),
     "advice.rare_labels": (
-        "{n} labels are rare ({names}); below {least} examples a label is hardly learnt. Add some, or merge labels.",
+        "Rare labels: {n} ({names}). Below {least} examples a label is hardly learnt. Add some, or merge labels.",
         "少ないラベルが{n}種類あります（{names}）。{least}件未満では学びにくいので、追加か統合を検討してください。",
     ),
     "advice.unbalanced": (
-        "{label} is {share} of all answers (balance {balance}); the model will lean towards it.",
+        "{share} of all answers are {label} (balance {balance}); the model will lean towards it.",
         "「{label}」が全体の{share}を占めます（均衡度 {balance}）。モデルが偏ります。",
     ),
     "advice.skewed": (
-        "{n} labels occur in one language only ({label}: {language}); the model may learn the language instead.",
+        "Labels that occur in one language only: {n} ({label}: {language}). The model may learn the language instead.",
         "一つの言語にしか現れないラベルが{n}種類あります（例：{label}、{language}）。言語をラベルと取り違えかねません。",
     ),
     "advice.invalid_json": (
-        "{n} answers look like JSON and are not valid; the model would learn to break it.",
+        "Answers that look like JSON and are not valid: {n}. The model would learn to break it.",
         "JSONのようで不正な回答が{n}件あります。壊れたJSONを学習してしまいます。",
     ),
     "advice.not_json": (
-        "{n} answers are not JSON while {share} are.",
+        "Answers that are not JSON, while {share} are: {n}.",
         "{share}の回答がJSONなのに、{n}件は違います。",
     ),
     "advice.schema_drift": (
-        "{n} JSON answers have other keys or types than most ({example}).",
+        "JSON answers with other keys or types than most: {n} ({example}).",
         "JSONのキーや型が多数派と違う回答が{n}件あります（{example}）。",
     ),
     "advice.refusals": (
-        "{n} answers ({share}) decline to help; the model will decline more often. Keep them only if that is wanted.",
+        "Answers that decline to help: {n} ({share}). The model will decline more often; keep what is wanted.",
         "{n}件（{share}）の回答が拒否です。モデルの拒否が増えます。意図したものだけ残してください。",
     ),
     "advice.crossed_languages": (
-        "{n} answers are in another language than their prompt.",
+        "Answers in another language than their prompt: {n}.",
         "質問と言語の異なる回答が{n}件あります。",
     ),
     "advice.minor_language": (
