@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_backend.engine.quiet import quiet
 from local_backend.task import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +26,8 @@ def convert(gguf: Path, *, to: Path) -> None:
 
     place, file = str(gguf.parent), gguf.name
     try:
-        with _quiet():
+        # The reader's own bar obeys no setting.
+        with quiet(stderr=True):
             tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 place, gguf_file=file, dtype=torch.float32, local_files_only=True
@@ -37,7 +36,7 @@ def convert(gguf: Path, *, to: Path) -> None:
         text = f"{file} can't be read: {str(error)[:200]}. Use the model's safetensors instead."
         raise UserError(text, param="model", code="model_not_supported") from error
     _forget_quantisation(model)
-    with _quiet():
+    with quiet():
         model.save_pretrained(to)
         tokenizer.save_pretrained(to)
 
@@ -49,26 +48,3 @@ def _forget_quantisation(model: PreTrainedModel) -> None:
         del model.config.quantization_config
     # Else the config would claim a name of its own (GGUF's `general.name`).
     model.config._name_or_path = ""  # noqa: SLF001 - transformers has no public setter
-
-
-class _quiet:  # noqa: N801 - used like a function
-    """Silence transformers' progress bars and notes, which would mix with ours; restore them after."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as hf_logging
-
-        self._bars = hf_logging.is_progress_bar_enabled()
-        self._level = hf_logging.get_verbosity()
-        hf_logging.disable_progress_bar()
-        hf_logging.set_verbosity(logging.ERROR)
-        # The reader's own bar obeys neither of them.
-        self._stderr = contextlib.redirect_stderr(io.StringIO())
-        self._stderr.__enter__()
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging as hf_logging
-
-        self._stderr.__exit__(None, None, None)
-        hf_logging.set_verbosity(self._level)
-        if self._bars:
-            hf_logging.enable_progress_bar()

@@ -12,6 +12,7 @@ from local_backend.engine.generate import Batch
 from local_backend.engine.generate_cache import CacheShape
 from local_backend.engine.generate_lora import Adapter, Routing, read_adapter, route
 from local_backend.engine.generate_text import Vocabulary
+from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
 from local_backend.task import UserError
 
@@ -65,9 +66,10 @@ def load(folder: Path) -> Loaded:
             code="model_not_supported",
         )
     machine = choose_machine({})
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=machine.dtype, attn_implementation=generate_attention.register(), local_files_only=True
-    )
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=machine.dtype, attn_implementation=generate_attention.register(), local_files_only=True
+        )
     model = model.to(machine.device).eval().requires_grad_(requires_grad=False)
     routing = Routing()
     route(model, routing)

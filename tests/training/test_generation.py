@@ -1,0 +1,226 @@
+"""Generation equals transformers' own forward pass, one text at a time, whatever is batched, cached or routed."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import transformers
+
+from local_backend.engine.serving import Speaker
+from local_backend.settings import Settings
+from local_backend.task import ChatRequest, ModelRef, UserError
+from tests.training.chatty import SHAPES, write_adapter, write_tiny
+
+QUESTIONS = [
+    "the cat",
+    "日本語の文字は三つのバイトから、日本語の文字は三つのバイトから",
+    "the dog sat on the log and the cat sat on the mat " * 4,
+    "naïve café 😀",
+]
+
+
+def messages(text, *, system=None):
+    return [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
+
+
+def tokens_of(answer):
+    """All tokens that an answer consists of (as bytes), and its finish reason."""
+    pieces = list(answer.deltas)
+    return [bytes(entry.bytes) for piece in pieces for entry in piece.logprobs], pieces[-1].finish_reason
+
+
+def text_of(answer):
+    return "".join(piece.text for piece in answer.deltas)
+
+
+def reference(model, tokenizer, text, *, n, system=None):
+    """Greedy tokens (as ids) and their log-probabilities by full forward passes without any cache."""
+    ids = tokenizer.apply_chat_template(messages(text, system=system), add_generation_prompt=True, return_dict=False)
+    chosen, logprobs = [], []
+    for _ in range(n):
+        with torch.no_grad():
+            last = model(input_ids=torch.tensor([ids + chosen]), use_cache=False).logits[0, -1].log_softmax(-1)
+        token = int(last.argmax())
+        if token == tokenizer.eos_token_id:
+            break
+        chosen.append(token)
+        logprobs.append(float(last[token]))
+    return chosen, logprobs
+
+
+@pytest.fixture
+def speaker(tmp_path):
+    speaker = Speaker(Settings(home=tmp_path / "home", cache=tmp_path / "cache", allow_local_paths=True))
+    yield speaker
+    speaker.close()
+
+
+def greedy(text, *, n=24, system=None, **more):
+    options = {"temperature": 0.0, "max_tokens": n, "top_logprobs": 0} | more
+    return ChatRequest(messages=messages(text, system=system), **options)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_concurrent_answers_equal_the_plain_forward_pass(shape, tmp_path, speaker):
+    """Texts of different lengths in one batch; Mistral and Gemma look through windows shorter than the texts."""
+    folder = write_tiny(tmp_path / "model", shape)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    answers = [speaker.chat(ModelRef(base=str(folder)), greedy(text)) for text in QUESTIONS]
+    for text, answer in zip(QUESTIONS, answers, strict=True):
+        pieces = list(answer.deltas)
+        got = [entry for piece in pieces for entry in piece.logprobs]
+        ids, logprobs = reference(model, tokenizer, text, n=24)
+        assert "".join(piece.text for piece in pieces) == tokenizer.decode(ids)
+        assert [entry.logprob for entry in got] == pytest.approx(logprobs, abs=2e-4)
+        assert sum(piece.n_tokens for piece in pieces) == len(ids)
+
+
+def test_a_shared_beginning_is_reused_and_changes_nothing(tmp_path, speaker):
+    folder = write_tiny(tmp_path / "model")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    system = "the cat sat on the mat and the dog sat on the log. " * 12
+    for text in QUESTIONS * 2:
+        answer = speaker.chat(ModelRef(base=str(folder)), greedy(text, system=system, n=8))
+        ids, _ = reference(model, tokenizer, text, system=system, n=8)
+        assert text_of(answer) == tokenizer.decode(ids)
+    (voice,) = speaker._voices.values()
+    known = tokenizer.apply_chat_template(messages("the cow", system=system), return_dict=False)
+    _, n_reused = voice._batch._prefixes.longest(known, adapter=None)
+    assert n_reused > 150
+    assert voice._batch._prefixes.longest(known, adapter="another") == (None, 0)
+
+
+def test_long_texts_move_to_wider_lanes(tmp_path, speaker):
+    """A prompt of several chunks, and an answer that outgrows the smallest lane, beside a short one."""
+    folder = write_tiny(tmp_path / "model", seed=3)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    long, medium = "the log " * 220, "the mat " * 90
+    texts = [long, medium, "the dog"]
+    answers = [speaker.chat(ModelRef(base=str(folder)), greedy(text, n=120)) for text in texts]
+    assert answers[0].n_prompt_tokens > 512
+    for text, answer in zip(texts, answers, strict=True):
+        ids, _ = reference(model, tokenizer, text, n=120)
+        assert text_of(answer) == tokenizer.decode(ids)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+def test_base_and_adapters_answer_in_one_batch(tmp_path, speaker):
+    """LoRA, rsLoRA and DoRA adapters that peft wrote, and the base model itself, all at once."""
+    import peft
+
+    folder = write_tiny(tmp_path / "model", seed=1)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    kinds = {"lora": {}, "rslora": {"use_rslora": True}, "dora": {"use_dora": True}}
+    dirs = {
+        name: write_adapter(tmp_path / name, folder, seed=number, **options)
+        for number, (name, options) in enumerate(kinds.items())
+    }
+    refs = [ModelRef(base=str(folder)), *(ModelRef(base=str(folder), tuned_dir=path) for path in dirs.values())]
+    answers = [[speaker.chat(ref, greedy(text, n=16)) for text in QUESTIONS] for ref in refs]
+    texts = [[text_of(answer) for answer in row] for row in answers]
+    for ref, row in zip(refs, texts, strict=True):
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+        if ref.tuned_dir:
+            model = peft.PeftModel.from_pretrained(model, ref.tuned_dir).eval()
+        assert row == [tokenizer.decode(reference(model, tokenizer, text, n=16)[0]) for text in QUESTIONS]
+    assert len({tuple(row) for row in texts}) == len(refs)
+
+
+def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path, speaker):
+    ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
+
+    def ask(seed, n=1, top_p=1.0):
+        request = ChatRequest(messages=messages("the cat"), temperature=1.3, top_p=top_p, seed=seed, n=n, max_tokens=20)
+        texts = [""] * n
+        for piece in speaker.chat(ref, request).deltas:
+            texts[piece.index] += piece.text
+        return texts
+
+    alone = [ask(seed, top_p=top_p) for seed in range(4) for top_p in (1.0, 0.7)]
+    with ThreadPoolExecutor(8) as pool:
+        together = [pool.submit(ask, seed, 1, top_p) for seed in range(4) for top_p in (1.0, 0.7)]
+        assert [future.result() for future in together] == alone
+    three = ask(1, n=3)
+    assert three[0] == ask(1)[0]
+    assert len(set(three)) == 3
+
+
+def test_chance_follows_the_probabilities(tmp_path, speaker):
+    """The first token of 600 choices, against the model's own distribution (chi-square, 99.99 %)."""
+    folder = write_tiny(tmp_path / "model", seed=5)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = tokenizer.apply_chat_template(messages("the cat"), add_generation_prompt=True, return_dict=False)
+    with torch.no_grad():
+        expected = (model(input_ids=torch.tensor([ids])).logits[0, -1] / 25).softmax(-1)
+    n = 600
+    request = ChatRequest(messages=messages("the cat"), temperature=25.0, seed=11, n=n, max_tokens=1, top_logprobs=0)
+    pieces = [piece for piece in speaker.chat(ModelRef(base=str(folder)), request).deltas if piece.logprobs]
+    counts = {}
+    for piece in pieces:
+        counts[bytes(piece.logprobs[0].bytes)] = counts.get(bytes(piece.logprobs[0].bytes), 0) + 1
+    likely = [token for token in range(len(expected)) if n * expected[token] >= 5 and token != tokenizer.eos_token_id]
+    spell = next(iter(speaker._voices.values()))._vocabulary.bytes_of
+    chi = sum((counts.get(spell(t), 0) - n * float(expected[t])) ** 2 / (n * float(expected[t])) for t in likely)
+    assert len(likely) > 5
+    assert chi < len(likely) + 5 * (2 * len(likely)) ** 0.5
+
+
+def test_closing_an_answer_frees_its_place_at_once(tmp_path, speaker):
+    ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
+    answer = speaker.chat(ref, greedy("the cat", n=900, top_logprobs=None))
+    unread = speaker.chat(ref, greedy("the dog", n=900, top_logprobs=None))
+    next(answer.deltas)
+    (voice,) = speaker._voices.values()
+    answer.deltas.close()
+    del unread
+    deadline = time.monotonic() + 20
+    while not voice._batch.is_idle and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert voice._batch.is_idle
+    assert list(answer.deltas) == []
+    assert voice._batch._cache.lanes == {}
+
+
+def test_idle_models_are_let_go_and_come_back(tmp_path):
+    ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache", allow_local_paths=True)
+    speaker = Speaker(settings, idle_s=0.05)
+    first = text_of(speaker.chat(ref, greedy("the cat")))
+    deadline = time.monotonic() + 20
+    while speaker.loaded() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert speaker.loaded() == []
+    assert text_of(speaker.chat(ref, greedy("the cat"))) == first
+
+
+def test_many_threads_share_one_model(tmp_path, speaker):
+    ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
+    with ThreadPoolExecutor(16) as pool:
+        texts = list(pool.map(lambda text: text_of(speaker.chat(ref, greedy(text, n=10))), QUESTIONS * 10))
+    assert texts == texts[: len(QUESTIONS)] * 10
+    assert len(speaker.loaded()) == 1
+    assert sum(thread.name == "ftclient-voice" for thread in threading.enumerate()) >= 1
+
+
+def test_the_context_limits_prompt_and_answer(tmp_path, speaker):
+    ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
+    with pytest.raises(UserError, match="1024") as caught:
+        speaker.chat(ref, greedy("the 😀 log " * 400))
+    assert caught.value.code == "context_length_exceeded"
+    answer = speaker.chat(ref, greedy("the cat " * 300, n=None))
+    tokens, reason = tokens_of(answer)
+    assert reason == "stop" or answer.n_prompt_tokens + len(tokens) == 1024
+
+
+def test_unknown_architectures_are_refused(tmp_path, speaker):
+    folder = write_tiny(tmp_path / "model")
+    config = (folder / "config.json").read_text().replace('"llama"', '"gpt_neox"')
+    (folder / "config.json").write_text(config)
+    with pytest.raises(UserError, match="gpt_neox"):
+        speaker.chat(ModelRef(base=str(folder)), greedy("the cat"))
