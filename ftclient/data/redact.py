@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ftclient.data.redact_patterns import PATTERNS, Pattern
@@ -19,6 +20,8 @@ KINDS = tuple(dict.fromkeys(pattern.kind for pattern in PATTERNS))
 _AROUND_CHARS = 40
 _CLUE = re.compile(r"[0-9@]|PRIVATE KEY")
 """What every pattern needs a piece of; most texts have none and are done."""
+_FETCHING_RECOGNIZERS = ("EmailRecognizer", "UrlRecognizer")
+"""Presidio's recognisers that download a list of domains; e-mail addresses are found here already."""
 _WIDE_TO_ASCII = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
 """Full-width forms, one character for one, so that positions stay."""
 
@@ -93,7 +96,7 @@ def presidio_finder(*, language: str = "en", model: str = "en_core_web_lg", scor
 
     Args:
         language: Language of the texts.
-        model: The spaCy model that Presidio uses; it must be installed.
+        model: The spaCy model that Presidio uses: the name of one that is installed, or a folder.
         score: Lowest confidence that counts, from 0 to 1.
 
     Raises:
@@ -105,11 +108,13 @@ def presidio_finder(*, language: str = "en", model: str = "en_core_web_lg", scor
         from presidio_analyzer.nlp_engine import NlpEngineProvider
     except ImportError:
         raise MissingDependencyError('pip install "ftclient[presidio]"') from None
-    if not spacy.util.is_package(model):
+    if not spacy.util.is_package(model) and not Path(model).is_dir():
         raise MissingDependencyError(f"python -m spacy download {model}")
     models = [{"lang_code": language, "model_name": model}]
     engine = NlpEngineProvider(nlp_configuration={"nlp_engine_name": "spacy", "models": models}).create_engine()
     analyzer = AnalyzerEngine(nlp_engine=engine, supported_languages=[language])
+    for name in _FETCHING_RECOGNIZERS:
+        analyzer.registry.remove_recognizer(name)
 
     def find(text: str) -> list[Finding]:
         results = analyzer.analyze(text=text, language=language, score_threshold=score)
