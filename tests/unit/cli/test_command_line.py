@@ -1,0 +1,285 @@
+"""The command line as a shell sees it: options in any place, exit codes, data on stdout, no traceback ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ftclient import errors
+from ftclient.cli.main import app, exit_code, main
+
+COMMANDS = sorted(info.name or info.callback.__name__ for info in app.registered_commands)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home, and beside it a good and a bad file."""
+    root = tmp_path_factory.mktemp("cli")
+    lines = [
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"What is {n} plus one?"},
+                    {"role": "assistant", "content": f"It is {n + 1}."},
+                ]
+            }
+        )
+        for n in range(20)
+    ]
+    (root / "good.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "bad.jsonl").write_text("\n".join([*lines, '{"messages": [{"role": "user"']) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    """The address of `ftclient serve --engine simulated`."""
+    command = [sys.executable, "-m", "ftclient", "--home", str(folder / "server"), "serve"]
+    running = subprocess.Popen(
+        [*command, "--engine", "simulated", "--port", "0", "--alias", "gpt-4o-mini=smollm2-135m"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    with running, running.stderr:
+        address = next(found for line in running.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/v1", line)))
+        yield address.group()
+        running.terminate()
+        running.stderr.read()
+
+
+@pytest.fixture
+def ft(folder: Path, server: str):
+    """Run the command; `env` adds to an environment without any FTCLIENT variable."""
+
+    def run(*arguments: str, code: int = 0, stdin: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("FTCLIENT", "OPENAI"))}
+        done = subprocess.run(
+            [sys.executable, "-m", "ftclient", *arguments],
+            env={**clean, "FTCLIENT_BACKEND": server, "FTCLIENT_HOME": str(folder / "home"), **env},
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            cwd=folder,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def here(folder: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command in this process, which is quicker, and return its exit code."""
+    for name in ("OPENAI_API_KEY", "FTCLIENT_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FTCLIENT_BACKEND", server)
+    monkeypatch.setenv("FTCLIENT_HOME", str(folder / "home"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(folder)
+
+    class Here:
+        def __call__(self, *arguments: str) -> int | str | None:
+            capsys.readouterr()
+            monkeypatch.setattr(sys, "argv", ["ftclient", *arguments])
+            with pytest.raises(SystemExit) as left:
+                main()
+            return left.value.code
+
+        def both(self) -> tuple[str, str]:
+            return tuple(capsys.readouterr())
+
+        def out(self) -> str:
+            return self.both()[0]
+
+        def text(self) -> str:
+            return " ".join("".join(self.both()).split())
+
+        def data(self, *arguments: str) -> Any:
+            assert self(*arguments, "--json") == 0
+            return json.loads(self.out())
+
+    return Here()
+
+
+def test_every_command_of_the_main_job_is_there() -> None:
+    wanted = (
+        "demo check plan train jobs watch events cancel pause resume checkpoints metrics files models chat evaluate"
+    )
+    assert {*wanted.split(), "serve", "doctor"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_the_global_options(command: str) -> None:
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"})
+    assert done.exit_code == 0
+    assert f"ftclient {command}" in done.output.split("Global options")[1]
+    for option in ("--backend", "--home", "--json"):
+        assert option in done.output
+
+
+def test_check_finds_all_problems_and_exits_1(ft) -> None:
+    found = json.loads(ft("check", "bad.jsonl", "--json", code=1).stdout)
+    assert found["ok"] is False
+    assert [(issue["line"], issue["code"]) for issue in found["issues"]] == [(21, "json_syntax")]
+    assert "20 examples, 0 errors" in ft("check", "good.jsonl").stdout
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_global_options_may_stand_before_or_after_the_command(ft, server: str, place: str) -> None:
+    options = ["--json", "--backend", server]
+    arguments = [*options, "jobs"] if place == "before" else ["jobs", *options]
+    assert isinstance(json.loads(ft(*arguments, FTCLIENT_BACKEND="openai").stdout), list)
+
+
+def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_way_works(ft, here) -> None:
+    done = ft("train", "good.jsonl", "--model", "gpt-4o-mini", "--valid", "20%", "--epochs", "2", "--json")
+    job = json.loads(done.stdout)
+    tuned = job["fine_tuned_model"]
+    assert (job["object"], job["status"], job["model"]) == ("fine_tuning.job", "succeeded", "smollm2-135m")
+    assert job["hyperparameters"]["n_epochs"] == 2
+    assert job["validation_file"]
+    assert job["id"] in done.stderr
+
+    assert here.data("metrics", job["id"])[-1]["train_loss"] > 0
+    assert here.data("checkpoints", job["id"])[-1]["object"] == "fine_tuning.job.checkpoint"
+    assert here.data("events", job["id"])[-1]["message"] == "The job has successfully completed"
+    assert here("events", job["id"], "--follow", "--json") == 0
+    assert [json.loads(line) for line in here.out().splitlines()] == here.data("events", job["id"])
+    assert tuned in [model["id"] for model in here.data("models")]
+    assert job["training_file"] in [file["id"] for file in here.data("files")]
+    assert here("watch", job["id"]) == 0
+    assert here.out().strip() == tuned
+    assert here("chat", tuned, "What is 3 plus one?", "--temperature", "0") == 0
+    assert here.out().strip()
+    assert ft("chat", tuned, stdin="What is 3 plus one?").stdout.strip()
+    scores = here.data("evaluate", "good.jsonl", "--models", f"gpt-4o-mini,{tuned}")
+    assert [each["model"] for each in scores["models"]] == ["gpt-4o-mini", tuned]
+    assert here("models", "--delete", tuned) == 0
+    assert tuned not in [model["id"] for model in here.data("models")]
+
+
+def test_detached_training_leaves_at_once_and_the_job_goes_on(here) -> None:
+    assert here("train", "good.jsonl", "--model", "smollm2-135m", "--detach") == 0
+    out, err = here.both()
+    assert re.fullmatch(r"ftjob-\w+\n", out)
+    assert f"ftclient watch {out.strip()}" in err
+    assert here.data("watch", out.strip())["status"] == "succeeded"
+
+
+def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here) -> None:
+    job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--epochs", "50", "--detach")
+    assert here("cancel", job["id"]) == 0
+    assert here("watch", job["id"]) == 1
+
+
+def test_a_paused_job_is_left_and_can_be_resumed(here) -> None:
+    job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--epochs", "50", "--detach")
+    assert here.data("pause", job["id"])["status"] in ("pausing", "paused")
+    assert here("watch", job["id"]) == 0
+    assert f"ftclient resume {job['id']}" in here.both()[1]
+    assert here.data("resume", job["id"])["status"] in ("queued", "running")
+    assert here("cancel", job["id"]) == 0
+
+
+def test_a_file_with_errors_starts_nothing(here) -> None:
+    before = here.data("jobs")
+    assert here("train", "bad.jsonl", "--model", "smollm2-135m") == 1
+    out, err = here.both()
+    assert "json_syntax" in err
+    assert out == ""
+    assert here.data("jobs") == before
+
+
+def test_plan_as_json_has_the_documented_keys(here) -> None:
+    found = here.data("plan", "good.jsonl", "--model", "smollm2-135m")
+    assert found["n_epochs"] == 5
+    assert found["cost_usd"] is None
+
+
+def test_a_plan_for_openai_needs_neither_key_nor_network(ft) -> None:
+    done = ft(
+        "plan", "good.jsonl", "--model", "gpt-4.1-mini", "--backend", "openai", OPENAI_BASE_URL="http://127.0.0.1:9/v1"
+    )
+    assert "$0.0" in done.stdout
+    assert "cannot be reached" in done.stdout
+
+
+def test_a_budget_refuses_with_exit_code_1(ft) -> None:
+    env = {"OPENAI_API_KEY": "sk-canary-1", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    command = ["train", "good.jsonl", "--model", "gpt-4.1-mini", "--backend", "openai"]
+    assert "more than the limit" in ft(*command, "--max-cost", "0.0001", code=1, **env).stderr
+    done = ft(*command, "--max-cost", "5", code=1, **env)
+    assert "nobody is here to agree. Pass --yes" in done.stderr
+    assert "sk-canary" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["watch", "ftjob-nonesuch"], 3, "knows no job"),
+        (["jobs", "--backend", "http://127.0.0.1:9"], 3, "cannot be reached"),
+        (["jobs", "--backend", "openai"], 3, "Set OPENAI_API_KEY"),
+        (["jobs", "--backend", "opnai"], 2, "unknown backend"),
+        (["plan", "good.jsonl", "--model", "gpt-9"], 3, "gpt-9"),
+        (["plan", "nowhere.jsonl", "--model", "m"], 2, "does not exist"),
+        (["plan", "good.jsonl", "--model", "m", "--epochs", "99"], 2, "--epochs"),
+        (["plan", "good.jsonl", "--model", "m", "--tune", "middle"], 2, "--tune"),
+        (["plan", "good.jsonl", "--model", "m", "--valid", "140%"], 2, "no share"),
+        (["plan", "good.jsonl", "--model", "m", "--valid", "nowhere.jsonl"], 2, "there is no file"),
+        (["train", "good.jsonl", "--model", "m", "--max-cost", "lots"], 2, "no amount"),
+        (["train", "good.jsonl"], 2, "--model"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_mistakes_and_refusals_have_their_exit_codes_and_a_remedy(here, arguments, code, text) -> None:
+    assert here(*arguments) == code
+    assert text in here.text()
+
+
+def test_doctor_says_what_works(here) -> None:
+    assert {"ftclient", "home", "tokens", "backend", "machine"} == set(here.data("doctor"))
+    assert here("doctor", "--backend", "http://127.0.0.1:9") == 3
+    assert "no backend The local backend cannot be reached" in here.text()
+
+
+def test_a_closed_pipe_is_no_error(folder: Path) -> None:
+    """As in `ftclient check FILE --json | head -1`."""
+    command = f"{sys.executable} -m ftclient check good.jsonl --json | head -1"
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S602
+    assert done.stderr == ""
+
+
+def test_ascii_terminals_get_json_they_can_show(ft) -> None:
+    done = ft("check", "bad.jsonl", "--json", code=1, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert json.loads(done.stdout)["n_errors"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.DataError("x"), 1),
+        (errors.BudgetError("x"), 1),
+        (errors.JobFailedError("x"), 1),
+        (errors.AuthError("x"), 3),
+        (errors.UnavailableError("x"), 3),
+        (errors.JobNotFoundError("x"), 3),
+        (errors.UnsupportedError("x"), 3),
+        (errors.MissingDependencyError("x"), 3),
+    ],
+)
+def test_errors_have_the_documented_exit_codes(error: errors.FtclientError, code: int) -> None:
+    assert exit_code(error) == code
