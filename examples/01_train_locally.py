@@ -12,7 +12,7 @@ from ftclient import Client, Dataset, Supervised
 
 client = Client.local()
 data = Dataset.read(Path(__file__).with_name("data") / "support.jsonl")
-plan = client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=2), suffix="first", seed=1)
+plan = client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=2, batch_size=4), suffix="first", seed=1)
 job = client.train(plan)
 job.watch()
 result = job.wait()
