@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from local_backend.integrations import connect
 from local_backend.store.tables import JobRow
 from local_backend.store.work import Work
 from local_backend.task import Signal, StepReport
@@ -48,6 +49,9 @@ class JobRecorder:
         self._elapsed_before_s = float(job.progress.get("elapsed_s", 0.0))
         self._started_at = time.monotonic()
         self._first_step: int | None = None
+        self._runs, notes = connect(job)
+        for text in notes:
+            work.note(job.id, text)
 
     def started(self, facts: Mapping[str, Any]) -> None:
         """Record that weights are loaded and data rendered."""
@@ -57,13 +61,18 @@ class JobRecorder:
     def step(self, report: StepReport) -> Signal:
         """Record one step as an event with its metrics."""
         self._check_stop()
-        return self._work.step(
+        data = step_data(report)
+        wanted = self._work.step(
             self._job_id,
             step=report.step,
             message=step_text(report),
-            data=step_data(report),
+            data=data,
             progress=self._progress(report),
         )
+        if wanted is not Signal.CANCEL:
+            for run in self._runs:
+                run.send(data)
+        return wanted
 
     def checkpoint(self, *, step: int, model_dir: Path, metrics: Mapping[str, float]) -> None:
         """Record a usable model."""
@@ -77,6 +86,8 @@ class JobRecorder:
 
     def close(self) -> None:
         """End what runs beside the recording."""
+        for run in self._runs:
+            run.close()
 
     def _check_stop(self) -> None:
         if self._stop.is_set():

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -187,8 +187,8 @@ class Runner:
         task = task_of(job, store=self._store)
         task.work_dir.mkdir(mode=0o700, exist_ok=True)
         recorder = JobRecorder(self._work, job, stop=self.stop)
-        outcome = self._engine.train(task, recorder)
-        recorder.close()
+        with closing(recorder):
+            outcome = self._engine.train(task, recorder)
         log.info("%s: %s", job.id, outcome.kind)
         if outcome.kind == "paused":
             self._work.paused(job.id, outcome, base=task.model.base)

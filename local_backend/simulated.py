@@ -40,6 +40,7 @@ from local_backend.task import (
 CONTEXT_TOKENS = 8192
 _KEPT_EPOCHS = 3
 _POLL_S = 0.005
+_RESUME_EVERY_S = 0.3
 _FIRST_LOSS, _LAST_LOSS = 2.5, 0.15
 _MAX_ANSWERS = 20_000
 """Examples that a simulated model remembers."""
@@ -72,18 +73,20 @@ class SimulatedEngine:
         steps_per_epoch = math.ceil(data.n_examples / task.hyperparameters.batch_size)
         total_steps = steps_per_epoch * task.hyperparameters.n_epochs
         first = _resume_step(task)
+        points = _ResumePoints(task)
         recorder.started(_facts(data))
         for step in range(first + 1, total_steps + 1):
             signal = _wait(task, recorder, step)
             if signal is Signal.GO_ON:
                 signal = recorder.step(_report(task, step, total_steps, steps_per_epoch, data))
-                _write_resume_point(task, step)
+                points.reached(step, now=step % steps_per_epoch == 0)
                 if step % steps_per_epoch == 0:
                     _write_checkpoint(task, recorder, step, total_steps, steps_per_epoch)
                 done = step
             else:
                 done = step - 1
             if signal is not Signal.GO_ON and done < total_steps:
+                points.reached(done, now=True)
                 return _stopped(task, signal, done, data, steps_per_epoch)
         tokens = data.tokens_per_epoch * task.hyperparameters.n_epochs
         final = _model_dir(task, total_steps)
@@ -221,10 +224,19 @@ def _resume_step(task: Task) -> int:
     return int(state["step"])
 
 
-def _write_resume_point(task: Task, step: int) -> None:
-    folder = task.work_dir / "resume"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    write_whole(folder / "state.json", json.dumps({"step": step}).encode())
+class _ResumePoints:
+    """Writes down now and then how far the job is; steps since the last time are done again after a crash."""
+
+    def __init__(self, task: Task) -> None:
+        self._folder = task.work_dir / "resume"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._written_at = time.monotonic()
+
+    def reached(self, step: int, *, now: bool) -> None:
+        """Note a finished step, at once or when it is time."""
+        if now or time.monotonic() - self._written_at > _RESUME_EVERY_S:
+            write_whole(self._folder / "state.json", json.dumps({"step": step}).encode())
+            self._written_at = time.monotonic()
 
 
 def _model_dir(task: Task, step: int) -> Path:

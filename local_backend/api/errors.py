@@ -183,7 +183,10 @@ def _bound_error(error: Mapping[str, Any], param: str) -> ApiError:
     return ApiError(text, param=param, code=f"{number}_{code}")
 
 
-_UNION_TAGS = frozenset({"body", "query", "path", "int", "float", "str", "constrained-int", "constrained-float"})
+_NO_FIELDS = frozenset(
+    {"body", "query", "path", "int", "float", "str", "lora", "full", "last_layers", "head"},
+)
+"""Where a request was read from, and which member of a union was tried: pydantic puts both into its locations."""
 
 
 def param_of(location: Sequence[Any]) -> str:
@@ -192,6 +195,6 @@ def param_of(location: Sequence[Any]) -> str:
     for part in location:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif part not in _UNION_TAGS and "[" not in part and "-" not in part:
+        elif part not in _NO_FIELDS and "[" not in part and "-" not in part:
             text += f".{part}" if text else part
     return text

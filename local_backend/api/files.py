@@ -33,17 +33,17 @@ router = APIRouter(prefix="/v1/files")
 
 
 def show(row: FileRow) -> dict[str, Any]:
-    """A file as the API returns it."""
+    """A file as the API returns it; what is not set is left out, since the published schema allows no null there."""
+    optional = {"expires_at": row.expires_at, "status_details": row.status_details}
     return {
         "id": row.id,
         "object": "file",
         "bytes": row.bytes,
         "created_at": row.created_at,
-        "expires_at": row.expires_at,
         "filename": row.filename,
         "purpose": row.purpose,
         "status": row.status,
-        "status_details": row.status_details,
+        **{name: value for name, value in optional.items() if value is not None},
     }
 
 
