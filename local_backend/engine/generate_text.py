@@ -26,9 +26,10 @@ class Vocabulary:
         parts = [decoder, *decoder.get("decoders", [])]
         self._byte_level = any(part.get("type") == "ByteLevel" for part in parts)
         self.strips_first_space = any(part.get("type") == "Strip" and part.get("start") for part in parts)
-        self._marks = frozenset(tokenizer.all_special_ids)
+        added = tokenizer.added_tokens_decoder
+        self._marks = frozenset(tokenizer.all_special_ids) | {id_ for id_, token in added.items() if token.special}
         # Added tokens are plain text even where the vocabulary spells bytes as letters.
-        self._added = {id_: str(token.content) for id_, token in tokenizer.added_tokens_decoder.items()}
+        self._added = {id_: str(token.content) for id_, token in added.items()}
         self._known: dict[int, bytes] = {}
 
     def is_mark(self, token: int) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from local_backend.task import Answer, ChatRequest, Delta, ModelRef, UserError
 
 _IDLE_S = 300.0
 _MOST_ADAPTERS = 16
+_JOIN_S = 10.0
 
 
 class Speaker:
@@ -29,6 +32,8 @@ class Speaker:
         self._idle_s = idle_s
         self._voices: dict[Path, _Voice] = {}
         self._loading = threading.Lock()
+        # A daemon thread that is cut off inside torch would abort the whole process.
+        atexit.register(_close_at_exit, weakref.ref(self))
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering.
@@ -48,9 +53,12 @@ class Speaker:
         return [str(path) for path, voice in list(self._voices.items()) if voice.is_alive()]
 
     def close(self) -> None:
-        """End running answers and let all models go."""
-        for voice in list(self._voices.values()):
+        """End running answers, let all models go, and wait for that."""
+        voices = list(self._voices.values())
+        for voice in voices:
             voice.end()
+        for voice in voices:
+            voice.join(_JOIN_S)
 
     def _weights_of(self, model: ModelRef) -> Path:
         if model.tuned_dir is not None and _adapter_dir(model) is None:
@@ -73,6 +81,12 @@ class Speaker:
             for folder, one in list(self._voices.items()):
                 if one is voice:
                     del self._voices[folder]
+
+
+def _close_at_exit(speaker: weakref.ref[Speaker]) -> None:
+    alive = speaker()
+    if alive is not None:
+        alive.close()
 
 
 class _Voice(threading.Thread):

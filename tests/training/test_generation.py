@@ -150,27 +150,6 @@ def test_a_seed_gives_the_same_answer_alone_and_in_company(tmp_path, speaker):
     assert len(set(three)) == 3
 
 
-def test_chance_follows_the_probabilities(tmp_path, speaker):
-    """The first token of 600 choices, against the model's own distribution (chi-square, 99.99 %)."""
-    folder = write_tiny(tmp_path / "model", seed=5)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-    ids = tokenizer.apply_chat_template(messages("the cat"), add_generation_prompt=True, return_dict=False)
-    with torch.no_grad():
-        expected = (model(input_ids=torch.tensor([ids])).logits[0, -1] / 25).softmax(-1)
-    n = 600
-    request = ChatRequest(messages=messages("the cat"), temperature=25.0, seed=11, n=n, max_tokens=1, top_logprobs=0)
-    pieces = [piece for piece in speaker.chat(ModelRef(base=str(folder)), request).deltas if piece.logprobs]
-    counts = {}
-    for piece in pieces:
-        counts[bytes(piece.logprobs[0].bytes)] = counts.get(bytes(piece.logprobs[0].bytes), 0) + 1
-    likely = [token for token in range(len(expected)) if n * expected[token] >= 5 and token != tokenizer.eos_token_id]
-    spell = next(iter(speaker._voices.values()))._vocabulary.bytes_of
-    chi = sum((counts.get(spell(t), 0) - n * float(expected[t])) ** 2 / (n * float(expected[t])) for t in likely)
-    assert len(likely) > 5
-    assert chi < len(likely) + 5 * (2 * len(likely)) ** 0.5
-
-
 def test_closing_an_answer_frees_its_place_at_once(tmp_path, speaker):
     ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
     answer = speaker.chat(ref, greedy("the cat", n=900, top_logprobs=None))
