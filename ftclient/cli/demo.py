@@ -63,7 +63,7 @@ def demo(
         say(_WORDS[lang])
         _step(1, "Check", f"{data.name}")
         report = client.check(data)
-        say(f"{report.n_examples} examples, {report.n_errors} errors, {report.n_warnings} warnings")
+        say(report)
         _step(2, "Split", "80 / 10 / 10")
         train, valid, test = data.split(0.8, 0.1, 0.1, seed=SEED)
         say(f"{len(train)} to learn from, {len(valid)} to look at while training, {len(test)} kept for the test")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 3
 _CHARS = 400
+_NAME_COLUMNS = 40
 
 
 def render(comparison: Comparison) -> RenderableType:
@@ -44,21 +45,20 @@ def _samples(comparison: Comparison) -> list[RenderableType]:
 def _sample(comparison: Comparison, index: int) -> RenderableType:
     question = comparison.questions[index]
     table = Table.grid(padding=(0, 1))
-    table.add_column(style="bold", overflow="fold", max_width=36)
+    table.add_column(style="dim", overflow="fold", max_width=_NAME_COLUMNS)
     table.add_column(overflow="fold")
-    table.add_row("question", _clip(question.text))
     table.add_row("expected", _clip(question.expected))
     for model, answers in comparison.answers.items():
         right = exact_match(answers[index], question.expected)
         table.add_row(Text(model), Text.assemble(_clip(answers[index]), (" ✓", "green") if right else (" ✗", "red")))
-    return Group(table, Text())
+    return Group(_clip(question.text, style="bold"), table, Text())
 
 
 def _share(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
 
-def _clip(text: str) -> Text:
+def _clip(text: str, *, style: str = "") -> Text:
     """Return the text on one line, without control characters and markup, and not too long."""
     flat = "".join(char if char.isprintable() else " " for char in text)
-    return Text(flat if len(flat) <= _CHARS else flat[: _CHARS - 1] + "…")
+    return Text(flat if len(flat) <= _CHARS else flat[: _CHARS - 1] + "…", style=style)

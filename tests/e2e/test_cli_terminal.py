@@ -1,0 +1,146 @@
+"""The command in a real terminal (a pty): the live view, Ctrl-C, and a job that goes on without it."""
+
+from __future__ import annotations
+
+import codecs
+import fcntl
+import json
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+FT = [sys.executable, "-m", "ftclient"]
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("FTCLIENT", "OPENAI")) and k != "NO_COLOR"}
+    return {**clean, "FTCLIENT_HOME": str(tmp_path / "home"), "TERM": "xterm-256color"}
+
+
+@pytest.fixture
+def server(env: dict[str, str]):
+    command = [*FT, "serve", "--engine", "simulated", "--port", "0"]
+    running = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    with running, running.stderr:
+        env["FTCLIENT_BACKEND"] = next(
+            found.group() for line in running.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/v1", line))
+        )
+        yield running
+        running.terminate()
+        running.stderr.read()
+
+
+@pytest.fixture
+def job_id(server: subprocess.Popen[str], env: dict[str, str]) -> str:  # noqa: ARG001 - it must be running
+    """A job of 60 steps that takes some seconds, made by a script that exits at once."""
+    script = (
+        "from ftclient import Client, Dataset, LocalOptions, Simulate, Supervised\n"
+        "examples = [{'messages': [{'role': 'user', 'content': f'{n}?'}, {'role': 'assistant', 'content': f'{n}!'}]}\n"
+        "            for n in range(12)]\n"
+        "client = Client.from_env()\n"
+        "plan = client.plan(Dataset(examples), model='smollm2-135m', method=Supervised(n_epochs=5, batch_size=1),\n"
+        "                   local=LocalOptions(simulate=Simulate(speed='timed', seconds_per_step=0.05)))\n"
+        "print(client.train(plan).id)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+class Terminal:
+    """A command on a terminal of its own, of a given size."""
+
+    def __init__(self, command: list[str], env: dict[str, str], *, columns: int, lines: int = 30) -> None:
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        env = {k: v for k, v in env.items() if k not in ("COLUMNS", "LINES")}
+        self.process = subprocess.Popen(command, env=env, stdin=slave, stdout=slave, stderr=slave, close_fds=True)
+        os.close(slave)
+        self._master = master
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self.output = ""
+
+    def read_until(self, pattern: str | None, *, timeout_s: float = 60) -> str:
+        """Read until the text appears, or with None until the command ends."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if pattern and re.search(pattern, self.output):
+                return self.output
+            try:
+                piece = os.read(self._master, 65536)
+            except OSError:  # the other end is closed: the command has ended
+                break
+            if not piece:
+                break
+            self.output += self._decoder.decode(piece)
+        assert pattern is None or re.search(pattern, self.output), self.output[-2000:]
+        return self.output
+
+    def end(self) -> int:
+        """Read what is left, and return the exit code."""
+        self.read_until(None)
+        os.close(self._master)
+        return self.process.wait(timeout=60)
+
+
+def test_ctrl_c_leaves_the_view_with_130_and_the_job_succeeds(job_id: str, env: dict[str, str]) -> None:
+    terminal = Terminal([*FT, "watch", job_id], env, columns=80)
+    terminal.read_until(r"Step \d+/60")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 130
+    assert f"ftclient watch {job_id}" in terminal.output
+    assert "Traceback" not in terminal.output
+    done = subprocess.run([*FT, "watch", job_id, "--json"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_the_view_ends_with_the_model_and_how_to_use_it(job_id: str, env: dict[str, str], columns: int) -> None:
+    terminal = Terminal([*FT, "watch", job_id], env, columns=columns)
+    assert terminal.end() == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.output)
+    assert "Your model" in plain
+    assert re.search(r"^ft:smollm2-135m:personal::\w{8}\r?$", plain, re.MULTILINE)  # the last line, alone, to be copied
+    assert max(map(len, plain.splitlines())) <= columns
+
+
+def test_a_dumb_terminal_gets_lines(job_id: str, env: dict[str, str]) -> None:
+    terminal = Terminal([*FT, "watch", job_id], {**env, "TERM": "dumb"}, columns=80)
+    assert terminal.end() == 0
+    assert "\x1b" not in terminal.output
+    assert "Status: done" in terminal.output
+
+
+def test_a_server_that_goes_away_and_comes_back_is_waited_for(
+    job_id: str, server: subprocess.Popen[str], env: dict[str, str]
+) -> None:
+    watching = subprocess.Popen(
+        [*FT, "watch", job_id], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert watching.stderr is not None
+    next(line for line in watching.stderr if "Step" in line)
+    server.kill()
+    server.wait()
+    assert any("cannot be reached" in line for line in watching.stderr)
+    port = env["FTCLIENT_BACKEND"].split(":")[2].split("/")[0]
+    again = subprocess.Popen(
+        [*FT, "serve", "--engine", "simulated", "--port", port], env=env, stderr=subprocess.DEVNULL
+    )
+    try:
+        out, _ = watching.communicate(timeout=60)
+        assert watching.returncode == 0
+        assert out.startswith("ft:smollm2-135m")
+    finally:
+        again.terminate()
+        again.wait()
