@@ -118,22 +118,31 @@ def find_leaks(
 def labels_of(answers: Sequence[str | None]) -> list[str | None]:
     """The answers as labels, or all None if they are no labels.
 
-    Labels are short (64 characters on one line), at least two different ones, and nine of ten occur more than once.
+    Labels are short (64 characters on one line), at least two different ones, and nine of ten occur more than once,
+    however they are spelt.
     """
-    known = Counter(answers)
+    spellings = Counter(answers)
     nothing: list[str | None] = [None] * len(answers)
-    if known[None] or len(known) < 2 or not all(map(_is_short, known)):  # noqa: PLR2004  one label is none
+    if not all(map(_is_short, spellings)):
         return nothing
+    known: Counter[str] = Counter()
+    for spelling, count in spellings.items():
+        known[_label_key(spelling or "")] += count
     n_repeated = sum(count for count in known.values() if count > 1)
-    return list(answers) if n_repeated >= _LABEL_REPEATS * len(answers) else nothing
+    is_labelled = len(known) > 1 and n_repeated >= _LABEL_REPEATS * len(answers)
+    return list(answers) if is_labelled else nothing
 
 
 def label_variants(counts: Mapping[str, int]) -> list[list[str]]:
     """Labels that differ in case, width, spaces, hyphens or underscores only, put together, the most frequent first."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        by_key[same_key(label.replace("_", " ").replace("-", " "))].append(label)
+        by_key[_label_key(label)].append(label)
     return list(by_key.values())
+
+
+def _label_key(label: str) -> str:
+    return same_key(label.replace("_", " ").replace("-", " "))
 
 
 def _is_short(answer: str | None) -> bool:

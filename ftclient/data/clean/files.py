@@ -228,8 +228,12 @@ def _numbered(source: Path, log: ChangeLog) -> Iterator[tuple[int, bytes]]:
 
 
 def _from_utf16(stream: IO[bytes]) -> Iterator[bytes]:
-    for line in io.TextIOWrapper(stream, encoding="utf-16", errors="replace", newline="\n"):
-        yield line.rstrip("\n").encode()
+    text = io.TextIOWrapper(stream, encoding="utf-16", errors="replace", newline="\n")
+    try:
+        for line in text:
+            yield line.rstrip("\n").encode()
+    finally:
+        text.detach()  # the stream is closed by whoever opened it
 
 
 def _is_broken(line: Line) -> bool:

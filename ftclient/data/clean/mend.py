@@ -119,8 +119,8 @@ def parse_loosely(text: str) -> Any:
     try:
         value = ast.literal_eval(plain)
         return json.loads(json.dumps(value, allow_nan=False))
-    except (SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError("neither JSON nor a Python literal") from error
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise ValueError("neither JSON nor a Python literal") from None
 
 
 def _refuse(name: str) -> Any:

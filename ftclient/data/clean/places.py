@@ -31,10 +31,10 @@ class Place(NamedTuple):
         return str(self.holder[self.key])
 
     def rewrite(self, change: Rewrite) -> tuple[str, str] | None:
-        """Put `change(text)` in the place, unless it is empty; returns both versions, or None if nothing changed."""
+        """Put `change(text)` in the place, unless that is blank; returns both versions, or None if nothing changed."""
         before = self.text
         after = _rewrite_json(before, change) if self.is_json else change(before)
-        if before == after or not after:
+        if before == after or not after.strip():
             return None
         self.holder[self.key] = after
         return before, after
