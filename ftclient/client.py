@@ -20,6 +20,7 @@ from ftclient.home import default_home
 from ftclient.hosts import Host, MethodType
 from ftclient.jobs.job import Job
 from ftclient.jobs.journal import Journal, Launch
+from ftclient.jobs.local import PullProgress
 from ftclient.jobs.local_options import LocalOptions
 from ftclient.jobs.methods import Method, Supervised
 from ftclient.jobs.request import JobRequest, new_run_id
@@ -190,7 +191,7 @@ class Client:
         if host.is_local:
             return cls.local(home=home)
         if host is hosts.AZURE:
-            return cls.azure(_azure_endpoint(), api_key=key, home=home)
+            return cls.azure(connect.azure_endpoint(), api_key=key, home=home)
         return cls(connect.official(host, api_key=key), host=host, home=home)
 
     def __enter__(self) -> Self:
@@ -372,6 +373,13 @@ class Client:
         with errors_of(self.host):
             self._official.files.delete(file_id)
 
+    def pull(self, model: str, *, progress: PullProgress | None = None) -> None:
+        """Have the local backend download a base model now rather than on first use; elsewhere there is no need."""
+        if self.host.is_local:
+            from ftclient.jobs.local import pull
+
+            pull(self._official, self.host, model, progress=progress)
+
     def machine(self) -> dict[str, Any]:
         """Return the state of the local backend's machine; {} at other hosts."""
         from ftclient.jobs.local import machine
@@ -386,10 +394,3 @@ def _watch(job: Job) -> FineTuningJob:
     from ftclient.view.watch import watch
 
     return watch(job)
-
-
-def _azure_endpoint() -> str:
-    endpoint = os.environ.get("AZURE_OPENAI_ENDPOINT")
-    if not endpoint:
-        raise ValueError("Set AZURE_OPENAI_ENDPOINT to the address of your Azure resource or project.")
-    return endpoint

@@ -58,6 +58,18 @@ def azure(endpoint: str, *, api_key: str | None = None, api_version: str | None 
     return AzureOpenAI(api_key=key, azure_endpoint=endpoint, api_version=version, **options)
 
 
+def azure_endpoint() -> str:
+    """Return the address of the user's Azure resource or project.
+
+    Raises:
+        ValueError: AZURE_OPENAI_ENDPOINT is not set.
+    """
+    endpoint = os.environ.get("AZURE_OPENAI_ENDPOINT")
+    if not endpoint:
+        raise ValueError("Set AZURE_OPENAI_ENDPOINT to the address of your Azure resource or project.")
+    return endpoint
+
+
 def server_url(url: str) -> str:
     """Return the address of an API with the path that everybody forgets: `http://gpu:8000` -> `http://gpu:8000/v1`.
 

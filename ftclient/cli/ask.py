@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ftclient.cli.downloads import fetch_model
 from ftclient.cli.options import FileArgument
 from ftclient.cli.session import connected, current, err, say, show, show_json
 
@@ -40,6 +41,7 @@ def chat(
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read().strip()
     with connected() as client:
+        fetch_model(client, model)
         if prompt is None:
             _talk(client, model, system, options)
         elif current.as_json:
@@ -90,6 +92,8 @@ def evaluate(
     if not names:
         raise typer.BadParameter("name at least one model", param_hint="--models")
     with connected() as client:
+        for name in names:
+            fetch_model(client, name)
         comparison = with_bar(client, Dataset.read(file), names, max_tokens=max_tokens)
     show_json(comparison.to_json()) if current.as_json else show(comparison)
 

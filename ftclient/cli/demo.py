@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ftclient.cli.downloads import fetch_model
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
 from ftclient.demo import Language
 
@@ -87,7 +88,8 @@ def _plan(client: Client, train: Dataset, valid: Dataset, model: str, epochs: in
     from ftclient.jobs.methods import Supervised
 
     method = Supervised(n_epochs=epochs, batch_size=BATCH_SIZE)
-    with err().status("The first time, the model is downloaded ..."):
+    fetch_model(client, model)
+    with err().status("Counting, and timing a few steps ..."):
         return client.plan(train, valid=valid, model=model, method=method, suffix="demo", seed=SEED)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ftclient.cli.downloads import fetch_model
 from ftclient.cli.options import FileArgument, MethodOption, YesOption
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
 
@@ -137,6 +138,7 @@ def _plan(
     client: Client, file: Path, valid: str | None, *, method: Method, local: LocalOptions | None, **more: Any
 ) -> Plan:
     train_data, valid_data = _datasets(file, valid)
+    fetch_model(client, more["model"])
     with err().status("Checking the data and working out the plan ..."):
         return client.plan(train_data, valid=valid_data, method=method, local=local, **more)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclient.cost.epochs import Epochs, n_steps, resolve_epochs
 from ftclient.cost.prices import Price, last_day_to_start, shutdown_of, training_price
+from ftclient.cost.tokens import Tokens, count_tokens
 from ftclient.data import Report
 from ftclient.errors import BackendError, BudgetError
 from ftclient.hosts import Host
@@ -24,15 +25,6 @@ class Note:
 
     code: str
     message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """Tokens of one pass over the training file."""
-
-    per_epoch: int
-    loss_per_epoch: int
-    """Those that are learned from; the others are only read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +123,8 @@ def hosted_plan(request: JobRequest, host: Host, report: Report, *, notes: Seque
         notes: What asking the host has brought to light.
     """
     price = training_price(host, request.model)
-    tokens, counting = _tokens(report)
+    limits = host.limits.for_model(request.model)
+    tokens = count_tokens(request.train, report, model=request.model, method=request.method.type, limits=limits)
     batch_size = request.method.batch_size
     return Plan(
         request=request,
@@ -140,10 +133,10 @@ def hosted_plan(request: JobRequest, host: Host, report: Report, *, notes: Seque
         n_examples=report.n_examples,
         epochs=resolve_epochs(request.method.n_epochs, n_examples=report.n_examples),
         batch_size=batch_size if isinstance(batch_size, int) else None,
-        tokens=tokens,
-        price=price,
+        tokens=tokens or Tokens(per_epoch=0, loss_per_epoch=0),
+        price=price if tokens else None,
         machine=None,
-        warnings=[*notes, *counting, *_about_price(host, request, price), *_about_dates(host, request)],
+        warnings=[*notes, *_about_tokens(tokens), *_about_price(host, request, price), *_about_dates(host, request)],
     )
 
 
@@ -187,16 +180,19 @@ def _epochs(request: JobRequest, answer: Mapping[str, Any]) -> Epochs:
     return epochs if agreed else Epochs(int(answer["n_epochs"]), str(answer["epochs_rule"]))
 
 
-def _tokens(report: Report) -> tuple[Tokens, list[Note]]:
-    counted = report.stats.get("tokens")
-    if not counted:
-        text = "Tokens could not be counted (the vocabulary is not on this machine); cost and limits are unknown."
-        return Tokens(per_epoch=0, loss_per_epoch=0), [Note("tokens_unknown", text)]
+def _about_tokens(tokens: Tokens | None) -> list[Note]:
+    if tokens is None:
+        text = "Tokens could not be counted: the vocabulary is not on this machine. Their cost is not known."
+        return [Note("tokens_unknown", text)]
     notes = []
-    if counted.get("is_estimate"):
+    if tokens.n_cut:
+        text = (
+            f"{tokens.n_cut:,} examples are longer than the host reads; it stops at its limit, and so does the count."
+        )
+        notes.append(Note("too_long", text))
+    elif tokens.is_estimate:
         notes.append(Note("tokens_estimated", "The token count is an estimate: for part of it no rule is published."))
-    total = int(counted.get("total_capped", counted["total"]))
-    return Tokens(per_epoch=total, loss_per_epoch=int(counted["trained"])), notes
+    return notes
 
 
 def _about_price(host: Host, request: JobRequest, price: Price | None) -> list[Note]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ftclient.data import Issue, Report
@@ -12,6 +14,10 @@ from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
     from openai import OpenAI
+
+
+PullProgress = Callable[[str, int, "int | None"], None]
+"""Called with a file's name, the bytes of it that are there, and its size where that is known."""
 
 
 def forecast(openai: OpenAI, host: Host, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,6 +37,28 @@ def machine(openai: OpenAI, host: Host) -> dict[str, Any]:
         return _object(host, openai.get("/local/machine", cast_to=object))
 
 
+def pull(openai: OpenAI, host: Host, model: str, *, progress: PullProgress | None = None) -> None:
+    """Have the local backend download a base model, and return when it is there.
+
+    Args:
+        openai: The official client.
+        host: A local backend.
+        model: A catalogue name, alias or hub id.
+        progress: Told about every piece.
+
+    Raises:
+        BackendError: The model cannot be had; the text says why and what to do.
+    """
+    with errors_of(host), _streamed(openai, "/local/models/pull", {"model": model}) as lines:
+        for line in lines:
+            told = json.loads(line)
+            if "error" in told:
+                error = told["error"]
+                raise BackendError(str(error.get("message")), None, error.get("code"), error.get("param"))
+            if progress and "file" in told:
+                progress(str(told["file"]), int(told["done_bytes"]), told.get("total_bytes"))
+
+
 def report_of(found: Mapping[str, Any]) -> Report:
     """Return the report that was sent as `ftclient check --json` prints it."""
     issues = [Issue(**issue) for issue in found.get("issues", ())]
@@ -41,6 +69,18 @@ def report_of(found: Mapping[str, Any]) -> Report:
         n_errors=int(found["n_errors"]),
         n_warnings=int(found["n_warnings"]),
     )
+
+
+@contextmanager
+def _streamed(openai: OpenAI, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[str]]:
+    """Give the lines of an answer as they come."""
+    # The header by which the official client's own `with_streaming_response` asks for an answer that is not read yet.
+    headers = {"X-Stainless-Raw-Response": "stream"}
+    answer: Any = openai.post(path, body=dict(body), cast_to=object, options={"headers": headers, "max_retries": 0})
+    try:
+        yield (line for line in answer.iter_lines() if line.strip())
+    finally:
+        answer.close()
 
 
 def _post(openai: OpenAI, host: Host, path: str, body: Mapping[str, Any]) -> dict[str, Any]:

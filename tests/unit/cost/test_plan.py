@@ -97,6 +97,23 @@ def test_cost_is_price_times_tokens_times_epochs_exactly() -> None:
     assert {note["code"] for note in found["warnings"]} == {"training_closing", "model_shutdown"}
 
 
+def test_examples_beyond_the_context_are_billed_up_to_it() -> None:
+    from dataclasses import replace
+
+    short = replace(hosts.OPENAI, limits=replace(hosts.OPENAI.limits, context_tokens=15))
+    whole, cut = plan(hosts.OPENAI, "gpt-4.1-mini"), plan(short, "gpt-4.1-mini")
+    assert whole.tokens.per_epoch > 12 * 15
+    assert cut.tokens.per_epoch == 12 * 15
+    assert cut.tokens.loss_per_epoch < whole.tokens.loss_per_epoch
+    assert "too_long" in {note.code for note in cut.warnings}
+
+
+def test_models_of_unknown_makers_are_counted_as_an_estimate() -> None:
+    made = plan(hosts.OTHER, "some-model")
+    assert made.tokens.per_epoch == plan(hosts.OPENAI, "gpt-4.1-mini").tokens.per_epoch
+    assert "tokens_estimated" in {note.code for note in made.warnings}
+
+
 def test_a_budget_is_compared_exactly() -> None:
     made = plan(hosts.OPENAI, "gpt-4.1-mini")
     assert made.cost_usd is not None
