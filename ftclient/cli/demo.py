@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ftclient.data import Dataset
 
 MODEL = "smollm2-135m"
-EPOCHS, BATCH_SIZE = 5, 8
+EPOCHS, BATCH_SIZE = 4, 8
 """Tried: enough to learn the tickets, short enough to wait for."""
 SEED = 7
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftclient.cli.session import err, say
+from ftclient.errors import BackendError
 
 if TYPE_CHECKING:
     from ftclient.client import Client
+
+_NO_SUCH_CALL = (404, 405)
+"""A server that cannot show its downloads fetches the model all the same, on first use."""
 
 
 def fetch_model(client: Client, model: str) -> None:
@@ -17,7 +21,11 @@ def fetch_model(client: Client, model: str) -> None:
     machine = client.machine()
     at_hand = {each["name"] for each in machine.get("models", []) if each.get("cached")}
     if machine.get("engine") == "torch" and model not in at_hand:
-        _pull(client, model)
+        try:
+            _pull(client, model)
+        except BackendError as error:
+            if error.status_code not in _NO_SUCH_CALL:
+                raise
 
 
 def _pull(client: Client, model: str) -> None:
