@@ -72,7 +72,8 @@ def plot(
 
 
 def _line(label: str, margin: int, row: str, y: int, marks: set[tuple[int, int]], *, ascii_only: bool) -> Text:
-    text = Text(label.rjust(margin - 2) + (" |" if ascii_only else " │"), style="dim")
+    text = Text()
+    text.append(label.rjust(margin - 2) + (" |" if ascii_only else " │"), style="dim")
     for x, char in enumerate(row):
         if (y, x) in marks:
             text.append("o" if ascii_only else "●", style=VALID_STYLE)
