@@ -78,6 +78,7 @@ def test_the_test_with_the_fixture_passes(tmp_path: Path) -> None:
     assert "1 passed" in printed
 
 
+@pytest.mark.slow
 def test_the_command_lines_run(server: str, tmp_path: Path) -> None:
     """One after the other, as a reader would, with the names that the former ones printed."""
 
