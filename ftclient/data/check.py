@@ -26,6 +26,11 @@ from ftclient.data.vocab import ensure_vocabulary
 Progress = Callable[[int, "int | None"], None]
 """Called with the bytes done and the bytes in all (None if unknown, as in compressed files)."""
 
+_OWN_TOKENIZER = "Tokens are not counted: this model has its own tokenizer, which its backend can ask."
+_NO_VOCABULARY = (
+    "Tokens are not counted: the vocabulary {} is not in tiktoken's cache and cannot be downloaded now. "
+    "Set TIKTOKEN_CACHE_DIR to a folder that has it, or check again with a network."
+)
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BOM_HOST_MESSAGE = (
     "Expected file to have JSONL format, where every line is a JSON dictionary. "
@@ -38,8 +43,10 @@ class _Source:
     """Reads, hashes and cuts the stream, and takes note of what is wrong with the stream as such."""
 
     stream: IO[bytes]
-    total_bytes: int | None
+    path: Path | None
     progress: Progress | None
+    total_bytes: int | None = None
+    tokens_note: str = ""
     n_bytes: int = 0
     sha256: Any = field(default_factory=hashlib.sha256)
     problems: list[Issue] = field(default_factory=list)
@@ -106,11 +113,13 @@ def check_file(
     has_vocabulary = encoding is not None and count_tokens is None and ensure_vocabulary(encoding)
     rules = Rules(method=method, limits=limits, encoding=encoding if has_vocabulary else None)
     how: _How = {"is_training": is_training, "count_tokens": count_tokens, "max_workers": max_workers}
+    note = _OWN_TOKENIZER if encoding is None else _NO_VOCABULARY.format(encoding)
     if not isinstance(source, str | Path):
-        return _check_stream(_Source(source, None, progress), rules, **how)
-    with open_binary(source) as stream:
-        total_bytes = None if is_compressed(source) else Path(source).stat().st_size
-        return _check_stream(_Source(stream, total_bytes, progress), rules, **how)
+        return _check_stream(_Source(source, None, progress, tokens_note=note), rules, **how)
+    path = Path(source)
+    total_bytes = None if is_compressed(path) else path.stat().st_size
+    with open_binary(path) as stream:
+        return _check_stream(_Source(stream, path, progress, total_bytes, note), rules, **how)
 
 
 class _How(TypedDict):
@@ -132,8 +141,17 @@ def _check_stream(
     stats = summarize(tally, n_bytes=source.n_bytes, encoding=counted_by)
     stats["sha256"] = source.sha256.hexdigest()
     n_warnings = len(log) - log.n_errors
+    if counted_by is None:
+        stats["tokens_note"] = source.tokens_note
     return Report(
-        n_examples=tally.counts["examples"], issues=log, stats=stats, n_errors=log.n_errors, n_warnings=n_warnings
+        n_examples=tally.counts["examples"],
+        issues=log,
+        stats=stats,
+        n_errors=log.n_errors,
+        n_warnings=n_warnings,
+        source=source.path,
+        method=rules.method,
+        limits=rules.limits,
     )
 
 

@@ -13,9 +13,9 @@ from pydantic_core import from_json
 from ftclient.data.chat import ROLES
 from ftclient.data.check_methods import check_example
 from ftclient.data.check_stats import Tally
-from ftclient.data.findings import Findings, quoted, type_name
+from ftclient.data.findings import Findings, type_name
 from ftclient.data.limits import Limits, Method
-from ftclient.data.reader import Line, has_spaced_keys, lines, parse_line
+from ftclient.data.reader import Line, clean_text, has_spaced_keys, lines, parse_line
 from ftclient.data.report import Issue
 from ftclient.data.text_counter import TextCounter
 from ftclient.data.tokens import DEFAULT_ENCODING, parts_of
@@ -161,7 +161,7 @@ class BlockChecker:
     def _check_value(self, found: Findings, result: BlockResult, value: Any, number: int) -> None:
         if not isinstance(value, dict):
             what = f"The line is {type_name(value)}, not an object."
-            start = quoted(value, limit=4)[1:-1]
+            start = clean_text(str(value)[:4])
             host = (
                 "Expected file to have JSONL format, where every line is a JSON dictionary. "
                 f'Line {number} is not a dictionary (HINT: line starts with: "{start}...").'

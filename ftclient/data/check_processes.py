@@ -187,10 +187,13 @@ class _Pool:
         idle = list(self._workers)
         n_yielded = 0
         for index, numbered in enumerate(found):
-            while not idle:
+            while not idle and self._n_busy:
                 idle = self._collect()
-            idle.pop().start(index, numbered)
-            self._n_busy += 1
+            if idle:
+                idle.pop().start(index, numbered)
+                self._n_busy += 1
+            else:  # all workers are dead
+                self._done[index] = self._rules.checker().check(*numbered)
             while n_yielded in self._done:
                 yield self._done.pop(n_yielded)
                 n_yielded += 1
@@ -200,15 +203,20 @@ class _Pool:
             yield self._done[index]
 
     def _collect(self) -> list[_Worker]:
-        """Wait for at least one answer; returns the workers that are now free."""
-        ready: list[_Worker] = [key.data for key, _ in self._selector.select()]
-        for worker in ready:
-            assert worker.at is not None  # noqa: S101  only busy workers answer
-            result = worker.result()
-            self._n_busy -= 1
-            self._done[worker.index] = result or self._rules.checker().check(*worker.at)
-            worker.at = None
-        return ready
+        """Wait for at least one answer, or the end of a worker; returns the workers that are now free."""
+        free: list[_Worker] = []
+        for key, _ in self._selector.select():
+            worker: _Worker = key.data
+            at, result = worker.at, worker.result()
+            if result is None:
+                self._selector.unregister(worker.answers)
+            else:
+                free.append(worker)
+            if at is not None:
+                worker.at = None
+                self._n_busy -= 1
+                self._done[worker.index] = result or self._rules.checker().check(*at)
+        return free
 
 
 def result_to_wire(result: BlockResult) -> bytes:

@@ -98,5 +98,9 @@ def type_name(value: object) -> str:
 
 
 def quoted(text: object, *, limit: int = 40) -> str:
-    """A short, printable quotation of a user's value."""
-    return f'"{clean_text(str(text), limit=limit)}"'
+    """A short, printable quotation of a user's value, as JSON writes it."""
+    if isinstance(text, str):
+        return f'"{clean_text(text, limit=limit)}"'
+    if text is None or isinstance(text, bool):
+        return {None: "null", True: "true", False: "false"}[text]
+    return clean_text(str(text), limit=limit)

@@ -6,6 +6,7 @@ Nothing here holds more than one block in memory. A line is what ends in a line 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 from collections import Counter
@@ -19,6 +20,7 @@ from ftclient.errors import DataError, MissingDependencyError
 
 BOM = b"\xef\xbb\xbf"
 BLOCK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 14
 MAX_NUMBER_DIGITS = 4_000
 """Python converts integers of up to 4,300 digits; no reader of training data needs more."""
 
@@ -80,7 +82,52 @@ def _open_zst(path: Path) -> IO[bytes]:
         import zstandard
     except ImportError:
         raise MissingDependencyError('pip install "ftclient[data]"  # reads .zst files') from None
-    return cast("IO[bytes]", zstandard.open(path, "rb"))
+    return io.BufferedReader(_ZstReader(path.open("rb"), zstandard.ZstdDecompressor()), BLOCK_BYTES)
+
+
+class _ZstReader(io.RawIOBase):
+    """Reads the frames of a .zst file; unlike the library's own reader it tells a file that is cut short."""
+
+    def __init__(self, source: IO[bytes], decompressor: Any) -> None:
+        super().__init__()
+        self._source = source
+        self._decompressor = decompressor
+        self._frame: Any = None
+        self._ready = b""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, target: Any, /) -> int:
+        """Fill `target` as far as there is content; 0 is the end.
+
+        Raises:
+            EOFError: The file ends inside a frame.
+        """
+        while not self._ready and self._fill():
+            pass
+        n_bytes = min(len(target), len(self._ready))
+        target[:n_bytes], self._ready = self._ready[:n_bytes], self._ready[n_bytes:]
+        return n_bytes
+
+    def _fill(self) -> bool:
+        packed = b"" if self._frame is None else self._frame.unused_data
+        packed = packed or self._source.read(_PACKED_BYTES)
+        if self._frame is not None and self._frame.eof:
+            self._frame = None
+        if not packed:
+            if self._frame is not None:
+                raise EOFError("it ends too early")
+            return False
+        self._frame = self._frame or self._decompressor.decompressobj()
+        self._ready = self._frame.decompress(packed)
+        return True
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._source.close()
+        super().close()
 
 
 def blocks(stream: IO[bytes], *, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:

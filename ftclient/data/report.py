@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import tempfile
+import weakref
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, overload
+
+from ftclient.data.limits import OPENAI_LIMITS, Limits, Method
+from ftclient.errors import DataError
 
 if TYPE_CHECKING:
     from rich.console import Group
+
+    from ftclient.data.clean import CleanedFile
 
 Severity = Literal["error", "warning"]
 
 _KEPT_IN_MEMORY = 20_000
 """Issues beyond this many go to a temporary file, so that a million bad lines do not fill the memory."""
-
-_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class IssueLog(Sequence[Issue]):
             return
         if self._tail is None:
             self._tail = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as this log; the system removes it
+            weakref.finalize(self, self._tail.close)
         self._offsets.append(self._tail.seek(0, 2))
         self._tail.write(json.dumps(astuple(issue)).encode() + b"\n")
 
@@ -114,8 +120,11 @@ class Report:
     stats: Mapping[str, Any] = field(default_factory=dict)
     n_errors: int = 0
     n_warnings: int = 0
-    source: str | None = None
-    """Name of the file, where there is one."""
+    source: Path | None = None
+    """The file, where there is one."""
+    method: Method = "supervised"
+    limits: Limits = OPENAI_LIMITS
+    """What it was checked by."""
 
     @property
     def ok(self) -> bool:
@@ -133,13 +142,34 @@ class Report:
             "stats": dict(self.stats),
         }
 
+    def fixes(self, to: str | Path | None = None) -> CleanedFile:
+        """Mend what can be mended without guessing, into a new file that passes the check; the source stays as it is.
+
+        Args:
+            to: The new file; by default `NAME.fixed.jsonl` beside the source.
+
+        Returns:
+            What was changed, line by line, and where the lines are that a person has to look at.
+
+        Raises:
+            DataError: The report is not about a file, or `to` exists already.
+        """
+        from ftclient.data.clean import clean_file
+
+        if self.source is None:
+            raise DataError("Only files can be fixed: write the dataset with .write(path) and check that.")
+        name = self.source.name.partition(".jsonl")[0] + ".fixed.jsonl"
+        return clean_file(
+            self.source, to=to or self.source.with_name(name), fix=True, method=self.method, limits=self.limits
+        )
+
     def __rich__(self) -> Group:
-        """Verdict, numbers and the first issues, for `rich.print(report)`."""
+        """Verdict, numbers and issues by kind, for `rich.print(report)`."""
         from rich.console import Group
 
         from ftclient.data.report_view import render
 
-        return Group(*render(self, limit=_SHOWN))
+        return Group(*render(self))
 
     def __str__(self) -> str:
         """The counts in one line."""

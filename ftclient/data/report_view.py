@@ -1,13 +1,12 @@
-"""How a report looks in a terminal."""
+"""How a report looks in a terminal: the verdict, the numbers, and the issues by kind with their first lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from ftclient.data.report import Issue, Report
@@ -15,30 +14,71 @@ from ftclient.data.report import Issue, Report
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_LINES_SHOWN = 6
 
-def render(report: Report, *, limit: int) -> Iterator[RenderableType]:
-    """Yield the verdict, the numbers and the first `limit` issues."""
+
+@dataclass
+class _Kind:
+    """Issues of one code."""
+
+    first: Issue
+    n_issues: int = 0
+    lines: list[int] = field(default_factory=list)
+    """The first different lines, and one more where there are more."""
+
+    def add(self, issue: Issue) -> None:
+        self.n_issues += 1
+        is_new = issue.line is not None and issue.line not in self.lines[-1:]
+        if issue.line is not None and is_new and len(self.lines) <= _LINES_SHOWN:
+            self.lines.append(issue.line)
+
+
+def render(report: Report) -> Iterator[RenderableType]:
+    """Yield what to print, errors before warnings."""
     yield _verdict(report)
     numbers = _numbers(report)
     if numbers:
         yield Text(numbers, style="dim")
-    if report.issues:
-        yield _table(islice(report.issues, limit))
-    hidden = len(report.issues) - limit
-    if hidden > 0:
-        yield Text(f"... and {hidden:,} more; `report.issues` or `ftclient check --json` has all of them", style="dim")
+    kinds = _kinds(report.issues)
+    for kind in sorted(kinds, key=lambda kind: kind.first.severity):
+        yield from _shown(kind)
+    if any(kind.n_issues > 1 for kind in kinds):
+        yield Text("All of them: `report.issues` or `ftclient check --json`.", style="dim")
+
+
+def _kinds(issues: Iterable[Issue]) -> list[_Kind]:
+    kinds: dict[str, _Kind] = {}
+    for issue in issues:
+        kinds.setdefault(issue.code, _Kind(issue)).add(issue)
+    return list(kinds.values())
+
+
+def _shown(kind: _Kind) -> Iterator[RenderableType]:
+    color = "red" if kind.first.severity == "error" else "yellow"
+    times = f" x{kind.n_issues:,}" if kind.n_issues > 1 else ""
+    listed = ", ".join(str(line) for line in kind.lines[:_LINES_SHOWN])
+    more = ", ..." if len(kind.lines) > _LINES_SHOWN else ""
+    where = f"line{'s' if len(kind.lines) > 1 else ''} {listed}{more}" if listed else "the file"
+    yield Text.assemble((kind.first.severity, color), " ", (kind.first.code, "bold"), times, f"  {where}")
+    place = f"{kind.first.path}: " if kind.first.path else ""
+    yield Padding(Text(f"{place}{kind.first.message}"), (0, 0, 0, 4))
+    if kind.first.hint:
+        yield Padding(Text(kind.first.hint, style="italic dim"), (0, 0, 0, 4))
 
 
 def _verdict(report: Report) -> Text:
     mark, style = ("ok", "bold green") if report.ok else ("not ready", "bold red")
-    name = f"{report.source}: " if report.source else ""
-    counts = f"{report.n_examples:,} examples, {report.n_errors:,} errors, {report.n_warnings:,} warnings"
+    name = f"{report.source.name}: " if report.source else ""
+    counts = ", ".join(
+        f"{n:,} {word}{'' if n == 1 else 's'}"
+        for n, word in ((report.n_examples, "example"), (report.n_errors, "error"), (report.n_warnings, "warning"))
+    )
     return Text.assemble(name, (mark, style), f"  {counts}")
 
 
 def _numbers(report: Report) -> str:
     tokens = report.stats.get("tokens")
-    if not tokens:
+    if not tokens or not report.n_examples:
         return str(report.stats.get("tokens_note") or "")
     about = "about " if tokens["is_estimate"] else ""
     each = tokens["per_example"]
@@ -46,20 +86,3 @@ def _numbers(report: Report) -> str:
         f"{about}{tokens['total']:,} tokens ({tokens['encoding']}), of which {tokens['trained']:,} are trained; "
         f"an example has {each['median']:,} (median), {each['p95']:,} (95 %), at most {each['max']:,}"
     )
-
-
-def _table(issues: Iterable[Issue]) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False, expand=False)
-    table.add_column("line", justify="right", no_wrap=True)
-    table.add_column("where", overflow="fold")
-    table.add_column("problem", overflow="fold")
-    table.add_column("what to do", overflow="fold", style="dim")
-    for issue in issues:
-        color = "red" if issue.severity == "error" else "yellow"
-        table.add_row(
-            str(issue.line or "file"),
-            escape(issue.path),
-            f"[{color}]{issue.code}[/] {escape(issue.message)}",
-            escape(issue.hint or ""),
-        )
-    return table
