@@ -19,7 +19,7 @@ INSTALL_DATA = 'pip install "ftclient[data]"'
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _SNIFFED_BYTES = 1 << 16
 _SNIFFED_ROWS = 50
-_MAX_UNPACKED_BYTES = 4 << 30
+_MAX_UNPACKED_BYTES = 2 << 30
 """An archive or workbook that would grow beyond this is refused: it is broken or meant to do harm."""
 _PARQUET_ROWS = 10_000
 

@@ -43,8 +43,11 @@ def shape_of(record: Mapping[str, Any]) -> str | None:
 
 def from_chat(record: Mapping[str, Any]) -> dict[str, Any]:
     """A chat as it is; keys beside the format's are left out, and JSON in strings is read."""
+    messages = _listed(record["messages"])
+    if messages is None:
+        raise SkipRecordError("messages is no list")
     found = {key: _unpacked(record[key]) for key in record if key in CHAT_KEYS and record[key] not in (None, "")}
-    return {**found, "messages": _listed(record["messages"])}
+    return {**found, "messages": messages}
 
 
 def from_preference(record: Mapping[str, Any]) -> dict[str, Any]:

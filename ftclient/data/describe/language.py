@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from typing import Any
 
 UNKNOWN = "?"
@@ -64,7 +65,9 @@ def mix(languages: Counter[str]) -> dict[str, float]:
     return {language: round(n / total, 4) for language, n in known.items()}
 
 
+@cache
 def _load_identifier() -> Any:
+    """py3langid's model; it takes a second to unpack, so once a process."""
     try:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError:

@@ -71,7 +71,7 @@ def _labels(bins: Sequence[Mapping[str, int]], step: float, base: int, unit: str
     every = max(1, len(bins) // 5)
     parts = [
         f'<text class="soft" x="{at * step:.1f}" y="{base + 15}">{bins[at]["from"]:,}</text>'
-        for at in range(0, max(1, len(bins) - every // 2 - 1), every)
+        for at in range(0, max(min(1, len(bins)), len(bins) - every // 2 - 1), every)
     ]
     end = f"{bins[-1]['to']:,}" if bins else ""
     parts.append(f'<text class="soft" x="{_WIDTH_PX}" y="{base + 15}" text-anchor="end">{end}</text>')

@@ -34,7 +34,8 @@ def labels(seen: Sequence[Sighting]) -> dict[str, Any] | None:
     `balance` is the entropy over its maximum: 1.0 is even. `variants` are labels that differ in case, width or
     punctuation only. `skewed` are labels that occur with prompts of one language only while the dataset has several.
     """
-    found = labels_of([one.answer.strip() if one.answer else None for one in seen])
+    # A short answer with personal data in it would pass for a label and be printed.
+    found = labels_of([redact(one.answer.strip()) if one.answer else None for one in seen])
     counts = Counter(label for label in found if label is not None)
     if not counts:
         return None
