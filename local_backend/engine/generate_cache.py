@@ -31,10 +31,13 @@ class CacheShape:
         """Return the memory that the keys and values of so many tokens take."""
         return 2 * self.n_layers * self.n_kv_heads * self.head_size * n_tokens * self.dtype.itemsize
 
-    def empty(self, rows: int, capacity: int) -> Tensor:
-        """Return uninitialised room, shaped LRKCD."""
+    def room(self, rows: int, capacity: int) -> Tensor:
+        """Return empty room, shaped LRKCD.
+
+        Zeros, not whatever was in memory: what a mask hides is still multiplied, and NaN times nothing is NaN.
+        """
         shape = (self.n_layers, rows, self.n_kv_heads, capacity, self.head_size)
-        return torch.empty(shape, dtype=self.dtype, device=self.device)
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
 
 @dataclass(eq=False)
@@ -53,8 +56,8 @@ class Lane:
         self.shape = shape
         self.capacity = capacity
         self.rows: list[Row] = []
-        self.keys_LRKCD = shape.empty(0, capacity)
-        self.values_LRKCD = shape.empty(0, capacity)
+        self.keys_LRKCD = shape.room(0, capacity)
+        self.values_LRKCD = shape.room(0, capacity)
 
     def take(self) -> Row:
         """Return a new, empty row."""
@@ -74,13 +77,13 @@ class Lane:
             last.index = row.index
             self.rows[row.index] = last
         if not self.rows:
-            self.keys_LRKCD = self.shape.empty(0, self.capacity)
-            self.values_LRKCD = self.shape.empty(0, self.capacity)
+            self.keys_LRKCD = self.shape.room(0, self.capacity)
+            self.values_LRKCD = self.shape.room(0, self.capacity)
 
     def _grow(self) -> None:
         rows = max(_FIRST_ROWS, 2 * len(self.rows))
         for name in ("keys_LRKCD", "values_LRKCD"):
-            old, new = getattr(self, name), self.shape.empty(rows, self.capacity)
+            old, new = getattr(self, name), self.shape.room(rows, self.capacity)
             new[:, : old.shape[1]] = old
             setattr(self, name, new)
 

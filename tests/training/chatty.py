@@ -24,7 +24,7 @@ _SIZES = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
+    "tie_word_embeddings": False,  # tied, a random model says its last token again and again
 }
 _CONFIGS = {
     "llama": (transformers.LlamaConfig, {"head_dim": 8}),
@@ -66,7 +66,7 @@ def write_tiny(folder, shape="llama", *, seed=0):
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Far from uniform, so that greedy choices are clear.
-            parameter.mul_(1.0 if parameter.dim() == 1 else 12.0 if "embed" in name else 6.0)
+            parameter.mul_(1.0 if parameter.dim() == 1 else 40.0 if "embed" in name else 12.0)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -73,7 +73,7 @@ def test_concurrent_answers_equal_the_plain_forward_pass(shape, tmp_path, speake
         pieces = list(answer.deltas)
         got = [entry for piece in pieces for entry in piece.logprobs]
         ids, logprobs = reference(model, tokenizer, text, n=24)
-        assert "".join(piece.text for piece in pieces) == tokenizer.decode(ids)
+        assert "".join(piece.text for piece in pieces) == tokenizer.decode(ids, skip_special_tokens=True)
         assert [entry.logprob for entry in got] == pytest.approx(logprobs, abs=2e-4)
         assert sum(piece.n_tokens for piece in pieces) == len(ids)
 
@@ -86,7 +86,7 @@ def test_a_shared_beginning_is_reused_and_changes_nothing(tmp_path, speaker):
     for text in QUESTIONS * 2:
         answer = speaker.chat(ModelRef(base=str(folder)), greedy(text, system=system, n=8))
         ids, _ = reference(model, tokenizer, text, system=system, n=8)
-        assert text_of(answer) == tokenizer.decode(ids)
+        assert text_of(answer) == tokenizer.decode(ids, skip_special_tokens=True)
     (voice,) = speaker._voices.values()
     known = tokenizer.apply_chat_template(messages("the cow", system=system), return_dict=False)
     _, n_reused = voice._batch._prefixes.longest(known, adapter=None)
@@ -105,7 +105,7 @@ def test_long_texts_move_to_wider_lanes(tmp_path, speaker):
     assert answers[0].n_prompt_tokens > 512
     for text, answer in zip(texts, answers, strict=True):
         ids, _ = reference(model, tokenizer, text, n=120)
-        assert text_of(answer) == tokenizer.decode(ids)
+        assert text_of(answer) == tokenizer.decode(ids, skip_special_tokens=True)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
@@ -127,7 +127,9 @@ def test_base_and_adapters_answer_in_one_batch(tmp_path, speaker):
         model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
         if ref.tuned_dir:
             model = peft.PeftModel.from_pretrained(model, ref.tuned_dir).eval()
-        assert row == [tokenizer.decode(reference(model, tokenizer, text, n=16)[0]) for text in QUESTIONS]
+        assert row == [
+            tokenizer.decode(reference(model, tokenizer, text, n=16)[0], skip_special_tokens=True) for text in QUESTIONS
+        ]
     assert len({tuple(row) for row in texts}) == len(refs)
 
 

@@ -167,6 +167,16 @@ def test_rows_keep_their_content_while_others_come_go_and_move(seed):
     assert sum(len(lane.rows) for lane in cache.lanes.values()) == len(held)
 
 
+def test_unused_room_is_zero_even_where_memory_held_something_else():
+    """Masked keys are still multiplied: NaN left in them would become an answer's end now and then."""
+    shape = CacheShape(n_layers=4, n_kv_heads=2, head_size=64, dtype=torch.float32, device=torch.device("cpu"))
+    for _ in range(20):
+        torch.full((4, 4, 2, 256, 64), torch.nan)
+        row = Cache(shape).take(10)
+        assert not row.lane.keys_LRKCD.any()
+        assert not row.lane.values_LRKCD.any()
+
+
 def test_a_snapshot_starts_another_row():
     shape = CacheShape(n_layers=2, n_kv_heads=2, head_size=4, dtype=torch.float32, device=torch.device("cpu"))
     cache = Cache(shape)
