@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from rich.jupyter import JupyterMixin
+
 from ftclient.cost.epochs import Epochs, n_steps, resolve_epochs
 from ftclient.cost.prices import Price, last_day_to_start, shutdown_of, training_price
 from ftclient.cost.tokens import Tokens, count_tokens
@@ -38,8 +40,8 @@ class Machine:
     context_tokens: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plan(JupyterMixin):
     """One job, worked out. Prints itself with rich; `client.train(plan)` runs exactly this."""
 
     request: JobRequest
@@ -105,6 +107,11 @@ class Plan:
             "memory_bytes": self.machine.memory_bytes if self.machine else None,
             "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
         }
+
+    def __repr__(self) -> str:
+        """What would be trained, where, and for how much; all of it is in `to_json()`."""
+        cost = "no charge" if self.host.is_local else "unknown cost" if self.cost_usd is None else f"${self.cost_usd}"
+        return f"<Plan {self.model} at {self.host.title}: {self.billed_tokens:,} tokens, {cost}>"
 
     def __rich__(self) -> RenderableType:
         """The plan as a table, for `rich.print(plan)`."""

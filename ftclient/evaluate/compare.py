@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from rich.jupyter import JupyterMixin
+
 from ftclient.errors import DataError
 from ftclient.evaluate.metrics import exact_match, is_json
 from ftclient.hosts import Host
@@ -50,8 +52,8 @@ class Score:
     """None where the expected answers are not JSON."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(JupyterMixin):
     """What models answered to the same questions. Prints itself with rich."""
 
     questions: Sequence[Question]
@@ -80,6 +82,11 @@ class Comparison:
                 for i, question in enumerate(self.questions)
             ],
         }
+
+    def __repr__(self) -> str:
+        """The scores, without any text of the data."""
+        shares = ", ".join(f"{score.model} {score.exact_match:.0%}" for score in self.scores)
+        return f"<Comparison on {len(self.questions)} questions: {shares}>"
 
     def __rich__(self) -> RenderableType:
         """Scores and three questions with their answers, for `rich.print(comparison)`."""

@@ -250,6 +250,28 @@ def test_mistakes_and_refusals_have_their_exit_codes_and_a_remedy(here, argument
     assert text in here.text()
 
 
+def test_the_demo_does_the_whole_job_and_ends_with_five_lines_of_python(here) -> None:
+    assert here("demo", "--epochs", "1") == 0
+    out, err = here.both()
+    for step in ("1  Check", "2  Split", "3  Plan", "4  Train", "5  Test"):
+        assert step in err
+    assert "240 to learn from, 30 to look at while training, 30 kept for the test" in err
+    assert "30 held-out questions" in out
+    lines = out[out.index("from ftclient import") :].splitlines()
+    assert len(lines) == 5
+    compile("\n".join(lines), "five_lines", "exec")
+
+
+def test_the_japanese_demo_says_what_to_expect_and_gives_data(here) -> None:
+    assert here("demo", "--lang", "ja", "--epochs", "1", "--json") == 0
+    out, err = here.both()
+    found = json.loads(out)
+    assert "knows little Japanese" in err
+    assert found["job"]["status"] == "succeeded"
+    assert found["comparison"]["n_examples"] == 30
+    assert "。" in found["comparison"]["answers"][0]["prompt"] + found["comparison"]["answers"][1]["prompt"]
+
+
 def test_doctor_says_what_works(here) -> None:
     assert {"ftclient", "home", "tokens", "backend", "machine"} == set(here.data("doctor"))
     assert here("doctor", "--backend", "http://127.0.0.1:9") == 3

@@ -84,6 +84,8 @@ def test_a_comparison_counts_exact_matches_and_valid_json(ft_client: Client, dat
     text = console.file.getvalue()
     assert "What is 0 plus one?" in text
     assert "100%" in text
+    assert repr(comparison).startswith("<Comparison on 8 questions: smollm2-135m 0%")
+    assert "What is" not in repr(comparison)
 
 
 @pytest.mark.parametrize(
