@@ -46,6 +46,7 @@ def check(
 
 def _report(data: Dataset, model: str | None, method: Method, *, is_training: bool) -> Report:
     from ftclient import hosts
+    from ftclient.data.check_progress import progress_bar
     from ftclient.data.tokens import encoding_for
 
     host = current.host
@@ -53,4 +54,5 @@ def _report(data: Dataset, model: str | None, method: Method, *, is_training: bo
         with connected() as client:
             return client.check(data, model=model, method=method, is_training=is_training)
     limits = host.limits if current.names_backend else hosts.OPENAI.limits
-    return data.check(model=model, method=method, limits=limits, is_training=is_training)
+    with progress_bar(f"Checking {data.name}") as progress:
+        return data.check(model=model, method=method, limits=limits, is_training=is_training, progress=progress)

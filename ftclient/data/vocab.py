@@ -136,6 +136,7 @@ def _write(target: Path, content: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
             file.write(content)
+        Path(file.name).chmod(0o644)  # the folder is shared by all users; the content is public
         Path(file.name).replace(target)
     except OSError as error:
         _LOG.warning("%s cannot be written: %s", target, error)
