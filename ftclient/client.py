@@ -175,24 +175,27 @@ class Client:
         Raises:
             ValueError: FTCLIENT_BACKEND is neither the name of a host nor an address.
         """
-        return cls.named(os.environ.get("FTCLIENT_BACKEND") or "local", home=home)
+        backend, key = os.environ.get("FTCLIENT_BACKEND"), os.environ.get("FTCLIENT_API_KEY")
+        return cls.named(backend or "local", api_key=key, home=home)
 
     @classmethod
     def named(cls, backend: str, *, home: Path | str | None = None, api_key: str | None = None) -> Self:
         """Connect to a backend by its name (`local`, `openai`, `nebius`, ...) or address.
 
+        Without `api_key` the key is that of the host's own environment variable: FTCLIENT_API_KEY, which may belong to
+        another backend, goes to nobody but servers of one's own.
+
         Raises:
             ValueError: This is neither the name of a host nor an address.
         """
-        key = api_key or os.environ.get("FTCLIENT_API_KEY")
         if "://" in backend:
-            return cls.at(backend, api_key=key, home=home)
+            return cls.at(backend, api_key=api_key, home=home)
         host = hosts.host_named(backend)
         if host.is_local:
             return cls.local(home=home)
         if host is hosts.AZURE:
-            return cls.azure(connect.azure_endpoint(), api_key=key, home=home)
-        return cls(connect.official(host, api_key=key), host=host, home=home)
+            return cls.azure(connect.azure_endpoint(), api_key=api_key, home=home)
+        return cls(connect.official(host, api_key=api_key), host=host, home=home)
 
     def __enter__(self) -> Self:
         """Return the client itself."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from ftclient.cli.options import FileArgument, MethodOption
-from ftclient.cli.session import connected, current, say, show, show_json
+from ftclient.cli.session import connected, current, err, say, show, show_json
 from ftclient.data.limits import Limits, Method
 
 if TYPE_CHECKING:
@@ -92,7 +93,10 @@ def convert(  # noqa: PLR0913  each is an option of the command line
     if to is None:
         _show_conversion(preview(source, columns=columns, recognition=recognition))
         return
-    done = convert_file(source, to=to, columns=columns, recognition=recognition, overwrite=overwrite)
+    with _counting("records read") as progress:
+        done = convert_file(
+            source, to=to, columns=columns, recognition=recognition, overwrite=overwrite, progress=progress
+        )
     _show_conversion(done)
     raise typer.Exit(0 if done.n_written else 1)
 
@@ -341,13 +345,25 @@ def _described(file: Path, model: str | None, method: Method) -> Description:
     from ftclient.data.tokens import encoding_for
 
     if model is None or encoding_for(model) is not None or not current.host.is_local:
-        return describe(file, model=model, method=method, limits=_limits(model))
+        with _counting("examples looked at") as progress:
+            return describe(file, model=model, method=method, limits=_limits(model), progress=progress)
     from ftclient.data import Dataset
 
     with connected() as client:  # only the backend has this model's tokenizer
         checked = client.check(Dataset.read(file), model=model, method=method)
         render = _local_render(client, model, method)
         return describe(file, model=model, method=method, limits=current.host.limits, report=checked, render=render)
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A running count on stderr, where somebody watches."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(what) as status:
+        yield lambda n: status.update(f"{n:,} {what}")
 
 
 def _local_render(client: Any, model: str, method: Method) -> Render:

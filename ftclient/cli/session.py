@@ -104,7 +104,10 @@ def connected(*, keyless: bool = False) -> Iterator[Client]:
 
     assert current.host  # noqa: S101 - an unknown backend is a mistake on the command line
     try:
-        client = Client.named(current.backend_name, home=current.home)
+        if current.backend is None:
+            client = Client.from_env(home=current.home)
+        else:
+            client = Client.named(current.backend, home=current.home)
     except AuthError:
         if not keyless:
             raise

@@ -57,10 +57,13 @@ class Journal:
         self._path = home / "client.db"
         self._ready = False
 
-    def intend(self, launch: Launch) -> None:
-        """Write down a launch before it is sent; a launch of this run id that was refused is opened again."""
+    def intend(self, launch: Launch) -> bool:
+        """Write down a launch before it is sent, and return whether it may be: False when another has this run id.
+
+        A launch of this run id that was refused is opened again.
+        """
         with self._write() as db:
-            db.execute(
+            written = db.execute(
                 "INSERT INTO launches VALUES (?, ?, 'intended', NULL, ?, ?, NULL, ?, ?, NULL)"
                 " ON CONFLICT (run_id) DO UPDATE"
                 " SET state = 'intended', body = excluded.body, updated_at = excluded.updated_at"
@@ -74,6 +77,7 @@ class Journal:
                     time.time(),
                 ),
             )
+            return written.rowcount > 0
 
     def settle(self, run_id: str, state: LaunchState, *, job_id: str | None = None, note: str | None = None) -> None:
         """Write down how a launch went. A job once known is never forgotten."""

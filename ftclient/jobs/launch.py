@@ -117,12 +117,13 @@ def _begin(
         created_at=time.time(),
         note=None,
     )
-    journal.intend(entry)
-    return _send(openai, host, entry, journal)
+    if journal.intend(entry):
+        return _send(openai, host, entry, journal)
+    return _take_up(openai, host, journal.launch(run_id) or entry, journal)
 
 
 def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
-    """Go on with a launch that a killed process left behind."""
+    """Go on with a launch that a killed process left behind, or that another is about to send."""
     job = _look(openai, host, entry.run_id)
     if job is not None:
         journal.settle(entry.run_id, "created", job_id=job.id)

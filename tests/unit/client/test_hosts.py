@@ -51,6 +51,14 @@ def test_the_environment_chooses_the_backend_and_the_key(monkeypatch: pytest.Mon
     assert "secret-of-the-box" not in repr(client)
 
 
+def test_the_key_of_one_backend_is_not_sent_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTCLIENT_API_KEY", "secret-of-the-box")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    assert Client.named("openai").openai.api_key == "sk-openai"
+    monkeypatch.setenv("FTCLIENT_BACKEND", "openai")
+    assert Client.from_env().openai.api_key == "secret-of-the-box"
+
+
 @pytest.mark.parametrize("url", ["gpu-box:8000", "ftp://gpu-box/v1", "/v1"])
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="no address of a server"):

@@ -60,7 +60,7 @@ def test_a_bad_line_loses_and_doubles_nothing(connect, data, proxy, seed) -> Non
 def test_pages_that_arrive_turned_around_are_read_in_order(connect, data, proxy) -> None:
     client = connect()
     job = start(client, data, speed="timed", seconds_per_step=0.01)
-    dice = random.Random(5)  # noqa: S311 - reproducible, not secret
+    dice = random.Random(5)
 
     def choose(exchange) -> Fault:
         return Fault(reverse_page=dice.random() < 0.5) if "/events" in exchange.path else NO_FAULT

@@ -143,6 +143,26 @@ def test_the_same_run_id_returns_the_same_job_and_never_another_one(connect, dat
         client.train(other, run_id="run-nightly")
 
 
+def test_two_that_launch_under_one_run_id_at_once_start_one_job(connect, data, proxy) -> None:
+    """The host does not know the key: only the journal keeps the second from sending."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+    client.upload(data)
+
+    def start(_: int) -> str | None:
+        try:
+            return client.train(plan, run_id="run-race").id
+        except UnavailableError:  # it looked before the other's job was there
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(start, range(4))) - {None}
+    assert creations(proxy) == 1
+    assert list(found) == jobs_of(client, "run-race")
+
+
 def test_a_process_killed_between_request_and_answer_leaves_one_job_that_its_successor_finds(
     connect, data, proxy, tmp_path
 ) -> None:
