@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ftclient.data.check_tools import arguments_mismatch
+from ftclient.data.check_schemas import arguments_mismatch
 from ftclient.data.findings import Findings, quoted
 
 
@@ -54,7 +54,8 @@ def _check_calls_of(
     found: Findings, message: Mapping[str, Any], path: str, schemas: Mapping[str, str | None]
 ) -> dict[str, str]:
     """Check the calls of one message; returns the ids that now wait for an answer."""
-    if message.get("role") not in {"assistant", None}:
+    role = message.get("role")  # of any type, so it may not fit into a set
+    if role is not None and role != "assistant":
         return {}
     if message.get("function_call") is not None:
         _check_function(found, message["function_call"], f"{path}/function_call", schemas)
@@ -130,7 +131,7 @@ def _check_arguments(found: Findings, text: str, path: str, schema: str | None) 
     if not isinstance(arguments, dict):
         found.add("tool_arguments_mismatch", path, "The arguments are JSON, but no object.")
     elif schema is not None:
-        mismatch = arguments_mismatch(arguments, schema)
+        mismatch = arguments_mismatch(arguments, schema, n_chars=len(text))
         if mismatch:
             found.add("tool_arguments_mismatch", path, f"The arguments do not fit the tool: {mismatch}.")
 

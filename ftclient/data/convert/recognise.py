@@ -147,8 +147,11 @@ def _kind_by_content(path: Path) -> tuple[Kind, str]:
     if start.startswith(b"PAR1"):
         return "parquet", "Parquet, by its first bytes"
     if start.startswith(b"PK"):
-        with zipfile.ZipFile(path) as archive:
-            is_workbook = any(name.startswith("xl/") for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(path) as archive:
+                is_workbook = any(name.startswith("xl/") for name in archive.namelist())
+        except zipfile.BadZipFile:
+            raise DataError(f"{path} is a damaged archive.") from None
         return ("excel", "a workbook, by its content") if is_workbook else ("chatgpt_archive", "an archive")
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
         kind: Kind = "jsonl" if _is_lines(path) else "json"
