@@ -192,24 +192,20 @@ _LABELS = ROLES | {"tools", "assistant:0"}
 
 
 def _plain_messages(value: Any) -> tuple[list[str], list[str]] | None:
-    if type(value) is not dict or len(value) != 1:
-        return None
-    messages = value.get("messages")
-    if type(messages) is not list or not messages:
-        return None
+    """Roles and texts of an example whose messages have nothing but role and text; None for all others."""
     roles: list[str] = []
     texts: list[str] = []
-    for message in messages:
-        if type(message) is not dict or len(message) != 2:  # noqa: PLR2004  role and content
-            return None
-        role, text = message.get("role"), message.get("content")
-        if type(role) is not str or role not in _PLAIN_ROLES or type(text) is not str:
-            return None
-        if not text or text.isspace() or "<|" in text:
-            return None
-        roles.append(role)
-        texts.append(text)
-    return (roles, texts) if roles[-1] == "assistant" and len(roles) <= _MAX_SHAPE else None
+    try:
+        for message in value["messages"]:
+            role, text = message["role"], message["content"]
+            if role not in _PLAIN_ROLES or len(message) != 2 or not text or text.isspace() or "<|" in text:  # noqa: PLR2004
+                return None
+            roles.append(role)
+            texts.append(text)
+    except (TypeError, KeyError, AttributeError):
+        return None  # something is not of the type it should be, or missing
+    is_plain = len(value) == 1 and 0 < len(roles) <= _MAX_SHAPE and roles[-1] == "assistant"
+    return (roles, texts) if is_plain else None
 
 
 _PLAIN_ROLES = ROLES - {"tool", "function"}

@@ -39,6 +39,7 @@ def _check_chat(found: Findings, example: Mapping[str, Any], method: Method, lim
         _check_keys(found, example, CHAT_KEYS, "")
     if "messages" not in example:
         found.missing("", "messages", host=_NO_FORMAT)
+        check_tools(found, example, "")
     else:
         _check_conversation(found, example, "", ImageRules(limits, are_allowed=True), limits)
         if method == "supervised":
@@ -49,11 +50,13 @@ def _check_chat(found: Findings, example: Mapping[str, Any], method: Method, lim
 
 def _check_conversation(
     found: Findings, example: Mapping[str, Any], path: str, images: ImageRules, limits: Limits
-) -> None:
+) -> Mapping[str, str | None]:
+    """Check tools and messages; returns the declared functions."""
     schemas = check_tools(found, example, path)
     messages = example["messages"]
     check_messages(found, messages, f"{path}/messages", limits=limits, images=images)
     check_calls(found, messages, f"{path}/messages", schemas)
+    return schemas
 
 
 def _check_keys(found: Findings, example: Mapping[str, Any], allowed: frozenset[str], path: str) -> None:
@@ -71,25 +74,28 @@ def _check_preference(found: Findings, example: Mapping[str, Any], seen: Format,
         return
     _check_keys(found, example, PREFERENCE_KEYS, "")
     images = ImageRules(limits, are_allowed=False)
+    schemas: Mapping[str, str | None] = {}
+    if "input" in example:
+        schemas = _check_input(found, example["input"], images, limits)
     for key in ("input", "preferred_output", "non_preferred_output"):
         if key not in example:
             found.missing("", key, host=found.in_example(f" is missing key '{key}'"))
         elif key != "input":
             _check_output(found, example[key], f"/{key}", images, limits)
-    if "input" in example:
-        _check_input(found, example["input"], images, limits)
+            check_calls(found, example[key], f"/{key}", schemas)
     _check_difference(found, example)
 
 
-def _check_input(found: Findings, prompt: Any, images: ImageRules, limits: Limits) -> None:
+def _check_input(found: Findings, prompt: Any, images: ImageRules, limits: Limits) -> Mapping[str, str | None]:
+    """Check the prompt of a pair; returns the functions that it declares."""
     if not isinstance(prompt, dict):
         found.wrong_type("/input", prompt, "an object with messages")
-        return
+        return {}
     _check_keys(found, prompt, INPUT_KEYS, "/input")
     if "messages" in prompt:
-        _check_conversation(found, prompt, "/input", images, limits)
-    else:
-        found.missing("/input", "messages")
+        return _check_conversation(found, prompt, "/input", images, limits)
+    found.missing("/input", "messages")
+    return check_tools(found, prompt, "/input")
 
 
 def _check_output(found: Findings, output: Any, path: str, images: ImageRules, limits: Limits) -> None:
@@ -130,7 +136,8 @@ def check_special_tokens(found: Findings, example: Mapping[str, Any], limits: Li
     """Find control tokens in any text of the example, the declarations of tools included."""
     if not limits.special_tokens:
         return
-    for path, text in walk_strings(example):
+    seen_by_model = {key: value for key, value in example.items() if key in CHAT_KEYS | PREFERENCE_KEYS}
+    for path, text in walk_strings(seen_by_model):
         for token in limits.special_tokens:
             if token in text:
                 shown = clean_text(token)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from ftclient.data.check_schemas import schema_flaw
 from ftclient.data.findings import Findings, quoted
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -32,7 +33,7 @@ def check_tools(found: Findings, example: Mapping[str, Any], path: str) -> Mappi
     """Check the declarations of an example; returns the declared names with their schemas as JSON text."""
     schemas: dict[str, str | None] = {}
     for key, is_wrapped in (("tools", True), ("functions", False)):
-        if key not in example or (example[key] is None and key == "functions"):
+        if key not in example:
             continue
         if not isinstance(example[key], list):
             found.wrong_type(f"{path}/{key}", example[key], "a list of declarations")
@@ -93,75 +94,8 @@ def _function_flaws(function: Mapping[str, Any], path: str, schemas: dict[str, s
     if not isinstance(function.get("description", ""), str):
         yield _Flaw(f"{path}/description", "The description must be a string.")
     parameters = function.get("parameters")
-    flaw = _schema_flaw(parameters) if parameters is not None else None
+    flaw = schema_flaw(parameters) if parameters is not None else None
     if flaw:
         yield _Flaw(f"{path}/parameters", flaw, "Give `parameters` as a JSON Schema of type object.")
     if isinstance(name, str) and name not in schemas:
         schemas[name] = None if flaw or parameters is None else json.dumps(parameters)
-
-
-def _schema_flaw(schema: Any) -> str | None:
-    """Why this is no JSON Schema for arguments; None if it is one."""
-    if not isinstance(schema, dict):
-        return "The parameters must be a JSON Schema."
-    if schema.get("type", "object") != "object":
-        return 'The schema of the parameters must have "type": "object".'
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.validators import validator_for
-    from referencing.exceptions import Unresolvable
-
-    try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        return f"The parameters are no valid JSON Schema: {quoted(error.message, limit=70)}."
-    except (RecursionError, Unresolvable):
-        return "The parameters are nested too deeply."
-    return None
-
-
-def arguments_mismatch(arguments: Any, schema: str) -> str | None:
-    """How arguments break the declared schema; None if they fit or the schema cannot tell.
-
-    Regular expressions of the schema are not applied (they could run for ever), remote references are not fetched.
-    """
-    if '"patternProperties"' in schema:
-        return None
-    from referencing.exceptions import Unresolvable
-
-    try:
-        error = next(_validator(schema).iter_errors(arguments), None)
-    except (RecursionError, Unresolvable, re.error):
-        return None
-    if error is None:
-        return None
-    where = "/".join(str(step) for step in error.absolute_path)
-    return f"{quoted(where)}: {_in_words(error)}" if where else _in_words(error)
-
-
-def _in_words(error: Any) -> str:
-    if error.validator == "required":
-        absent = [key for key in error.validator_value if key not in error.instance]
-        return f"{', '.join(quoted(key) for key in absent[:3])} is missing"
-    if error.validator == "type":
-        return f"must be of type {quoted(error.validator_value)}"
-    if error.validator == "additionalProperties":
-        extra = [key for key in error.instance if key not in error.schema.get("properties", {})]
-        return f"{', '.join(quoted(key) for key in extra[:3])} is not declared"
-    return f"breaks the rule {quoted(error.validator)}"
-
-
-@lru_cache(maxsize=256)
-def _validator(schema: str) -> Any:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import extend, validator_for
-    from referencing import Registry
-
-    parsed = json.loads(schema)
-    without_patterns: Any = extend(  # type: ignore[no-untyped-call]  # its stub lacks types
-        validator_for(parsed, default=Draft202012Validator), {"pattern": _ignore}
-    )
-    return without_patterns(parsed, registry=Registry())
-
-
-def _ignore(*_: object) -> Iterator[Any]:
-    return iter(())

@@ -64,6 +64,10 @@ class IssueLog(Sequence[Issue]):
         self.by_code: Counter[str] = Counter()
         self.n_errors = 0
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold all issues, in memory and on disk."""
+        return _log_of, (list(self),)
+
     def append(self, issue: Issue) -> None:
         """Add one issue at the end."""
         self.by_code[issue.code] += 1
@@ -109,6 +113,12 @@ class IssueLog(Sequence[Issue]):
         assert self._tail is not None  # noqa: S101  offsets exist only once the file does
         self._tail.seek(offset)
         return Issue(*json.loads(self._tail.readline()))
+
+
+def _log_of(issues: Iterable[Issue]) -> IssueLog:
+    log = IssueLog()
+    log.extend(issues)
+    return log
 
 
 @dataclass(frozen=True, kw_only=True)

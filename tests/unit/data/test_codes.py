@@ -266,6 +266,12 @@ CASES = [
         pair(non_preferred_output=[assistant([{"type": "text", "text": "Yes."}])]),
         "dpo",
     ),
+    Case(
+        "tool_undefined",
+        "/preferred_output/0/tool_calls/0/function/name",
+        pair(preferred_output=[calling(call(name="nothing"))]),
+        "dpo",
+    ),
     Case("last_not_user", "/messages/1/role", {**chat(user(), assistant()), "answer": "7"}, "reinforcement"),
     Case("duplicate_key", "/messages/0/role", GOOD.replace(b'"role"', b'"role": "user", "role"', 1)),
     Case("duplicate_key", "/messages", GOOD.replace(b'"messages"', b'"messages" : 1, "messages"')),
@@ -434,6 +440,35 @@ def test_messages_hold_little_of_the_text_and_no_control_characters():
         assert len(issue.message) < 200
         assert (issue.message + issue.path + (issue.host_message or "")).isprintable()
         assert "secret " * 12 not in issue.message
+
+
+def test_schemas_that_branch_into_themselves_end():
+    """Each level of the arguments doubles the work, were it not given up."""
+    node = {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}]}
+    schema = {
+        "type": "object",
+        "properties": {"a": node},
+        "$defs": {"a": {"type": "array", "items": node, "maxItems": 1}},
+    }
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    line = chat(user(), calling(call(name="f", arguments='{"a": ' + "[" * 60 + "]" * 60 + "}")), tools=[tool])
+    assert check_examples([line], is_training=False).ok
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"$schema": "urn:unknown"},
+        {"$schema": 5},
+        {"$id": "http://[x"},
+        {"$schema": "http://json-schema.org/draft-04/schema#"},
+    ],
+)
+def test_schemas_of_other_drafts_and_odd_names_are_taken(extra):
+    parameters = {**TOOL["function"]["parameters"], **extra}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    report = check_examples([chat(user(), calling(call(name="f", arguments='{"id": 1}')), tools=[tool])])
+    assert {issue.code for issue in report.issues} <= {"tools_invalid", "tool_arguments_mismatch", "too_few_examples"}
 
 
 def test_schemas_that_could_hang_or_call_home_do_neither():

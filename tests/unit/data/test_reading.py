@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import pickle
 import threading
 
 import pytest
@@ -203,6 +204,8 @@ def test_many_issues_do_not_stay_in_memory():
     assert [report.issues[i].line for i in (0, 19_999, 20_000, -1)] == [1, 20_000, 20_001, 30_000]
     assert [issue.line for issue in report.issues[29_998:]] == [29_999, 30_000]
     assert [issue.line for issue in report.issues] == list(range(1, 30_001))
+    copied = pickle.loads(pickle.dumps(DataError("bad", report))).report  # noqa: S301  our own bytes
+    assert copied.to_json() == report.to_json()
 
 
 def test_progress_ends_at_the_size_of_the_file(tmp_path):
