@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ftclient.cli import ask, demo, job_list, jobs, launch, machine, stock, watching
+from ftclient.cli import ask, demo, job_list, jobs, launch, machine, prepare, stock, watching
 from ftclient.cli import check as check_command
 from ftclient.cli.session import BackendOption, HomeOption, JsonOption, current, say, with_globals
 from ftclient.errors import (
@@ -64,10 +62,8 @@ def root(
 
 
 def _register_all() -> None:
-    for module in (demo, check_command, launch, job_list, watching, jobs, stock, ask, machine):
+    for module in (demo, check_command, prepare, launch, job_list, watching, jobs, stock, ask, machine):
         module.register(app)
-    if find_spec("ftclient.cli.prepare"):
-        import_module("ftclient.cli.prepare").register(app)
     for info in app.registered_commands:
         if info.callback:
             info.callback = with_globals(info.callback)
