@@ -155,6 +155,24 @@ def test_any_json_gives_a_report_of_known_codes(values, method):
     assert json.loads(json.dumps(report.to_json()))["n_examples"] == report.n_examples
 
 
+def places(value):
+    """Every container of a value with each of its keys."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.one_of(chats, pairs, prompts), json_values, methods, st.data())
+def test_good_examples_with_a_strange_value_give_a_report(example, value, method, data):
+    example = deepcopy(example)
+    holder, key = data.draw(st.sampled_from(list(places(example))))
+    holder[key] = value
+    report = check_file(io.BytesIO(json.dumps(example).encode()), method=method)
+    assert {issue.code for issue in report.issues} <= CODES
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200), methods)
 def test_any_bytes_give_a_report(content, method):
