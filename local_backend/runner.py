@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
@@ -22,9 +23,10 @@ from local_backend.settings import Settings
 from local_backend.store.blobs import Incoming, blob_path
 from local_backend.store.database import Store
 from local_backend.store.models import Models
+from local_backend.store.sweep import sweep_job
 from local_backend.store.tables import JobRow
 from local_backend.store.work import Work
-from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Task
+from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Signal, Task
 from local_backend.validation import validate
 
 IDLE_S = 3.0
@@ -64,10 +66,21 @@ def lock_path(settings: Settings) -> Path:
 
 
 @contextmanager
-def held_lock(path: Path) -> Iterator[bool]:
-    """Hold the runner's lock; yields False if another runner has it."""
+def held_lock(path: Path, *, pid: int) -> Iterator[bool]:
+    """Hold the runner's lock, with a process id inside; yields False if another runner has it."""
     with path.open("a+b") as file:
-        yield _lock(file, fcntl.LOCK_EX)
+        mine = _lock(file, fcntl.LOCK_EX)
+        if mine:
+            file.truncate(0)
+            file.write(str(pid).encode())
+            file.flush()
+        yield mine
+
+
+def holder(settings: Settings) -> int:
+    """The process id of the runner that holds the lock; 0 if it is a thread of some program, or there is none."""
+    text = lock_path(settings).read_bytes() if is_running(settings) else b""
+    return int(text) if text.isdigit() else 0
 
 
 def is_running(settings: Settings) -> bool:
@@ -96,20 +109,25 @@ def _try_lock(file: IO[bytes], kind: int) -> bool:
 class Runner:
     """Works on the jobs of one home. `run` returns when none is left, another runner is at it, or `stop` is set."""
 
-    def __init__(self, settings: Settings, store: Store, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, engine: Engine, *, replace: Callable[[], None] | None = None
+    ) -> None:
         self._settings = settings
         self._store = store
         self._engine = engine
         self._work = Work(store, owner=random_text(16))
         self.stop = threading.Event()
         self.wake = threading.Event()
+        self._replace = replace
+        """Ends this process and starts another runner; None: it runs in a thread, which cannot be ended."""
         self._job: str | None = None
-        self.stuck_since: float | None = None
+        self._unwanted_since: float | None = None
 
     def run(self) -> bool:
         """Work until nothing is left; False if another runner has the lock."""
         while True:
-            with held_lock(lock_path(self._settings)) as mine:
+            pid = 0 if self._replace is None else os.getpid()
+            with held_lock(lock_path(self._settings), pid=pid) as mine:
                 if not mine:
                     return False
                 self._work_under_lock()
@@ -152,9 +170,21 @@ class Runner:
                 self.wake.set()
             if time.monotonic() - last_beat > BEAT_S:
                 self._work.beat(self._job)
+                self._replace_if_stuck()
                 last_beat = time.monotonic()
             if job is None:
                 done.wait(POLL_S)
+
+    def _replace_if_stuck(self) -> None:
+        """An engine that does not notice a cancel keeps all other jobs from running: then this process ends."""
+        job = self._job
+        if job is None or self._work.signal(job) is not Signal.CANCEL:
+            self._unwanted_since = None
+        elif self._unwanted_since is None:
+            self._unwanted_since = time.monotonic()
+        elif time.monotonic() - self._unwanted_since > STUCK_S and self._replace is not None:
+            log.error("%s: still busy %d s after its end; another runner takes over", job, STUCK_S)
+            self._replace()
 
     def _validate(self, job: JobRow) -> None:
         try:
@@ -180,6 +210,8 @@ class Runner:
             self._work.failed(job.id, error_object(_crash(error)))
         finally:
             self._job = None
+        if self._work.has_ended(job.id):
+            sweep_job(self._store, job.id)
 
     def _train(self, job: JobRow) -> None:
         if job.attempts > MAX_ATTEMPTS:

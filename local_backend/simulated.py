@@ -217,11 +217,8 @@ def _dpo_numbers(loss: float) -> dict[str, float]:
 
 
 def _resume_step(task: Task) -> int:
-    try:
-        state = json.loads((task.work_dir / "resume" / "state.json").read_bytes())
-    except FileNotFoundError:
-        return 0
-    return int(state["step"])
+    points = (task.work_dir / "resume").glob("step-*")
+    return max((int(point.name.partition("-")[2]) for point in points), default=0)
 
 
 class _ResumePoints:
@@ -235,7 +232,11 @@ class _ResumePoints:
     def reached(self, step: int, *, now: bool) -> None:
         """Note a finished step, at once or when it is time."""
         if now or time.monotonic() - self._written_at > _RESUME_EVERY_S:
-            write_whole(self._folder / "state.json", json.dumps({"step": step}).encode())
+            target = self._folder / f"step-{step:08d}"
+            write_whole(target, json.dumps({"step": step}).encode())
+            for old in self._folder.glob("step-*"):
+                if old != target:
+                    old.unlink()
             self._written_at = time.monotonic()
 
 

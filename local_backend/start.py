@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from local_backend.runner import Runner, is_running
+from local_backend.runner import Runner, holder, is_running
 from local_backend.settings import Settings
 from local_backend.store.database import Store
-from local_backend.store.work import Work
+from local_backend.store.work import Work, runner_row
 from local_backend.task import Engine
 
 _BOOT_S = 2.0
 """Longer than a runner takes from its start to its lock."""
+
+STALE_S = 60.0
+"""A runner shows its life every two seconds; one that has not for so long does not work any more."""
 
 _LOG_BYTES = 1_000_000
 """The runner's log starts anew beyond this size; the one before is kept."""
@@ -99,21 +103,24 @@ class ProcessStarter:
         self._started_at = -_BOOT_S
         self._timer: threading.Timer | None = None
         self._stopped = False
+        self._suspect: float | None = None
 
     def ensure(self) -> None:
         """Start a runner unless one holds the lock, which looks for work once more when it has let go of it.
 
-        One that was started a moment ago may not have the lock yet; then this looks again a little later, so that
-        many jobs at once start one process.
+        As long as there is work this looks again now and then: a runner that was started a moment ago may not have
+        the lock yet, and one that is killed is to be missed soon.
         """
         with self._lock:
-            if self._stopped or is_running(self._settings) or not Work(self._store, owner="").is_waited_for():
+            if self._stopped or not Work(self._store, owner="").is_waited_for():
                 return
-            if time.monotonic() - self._started_at < _BOOT_S:
-                self._look_again()
+            self._look_again()
+            if is_running(self._settings):
+                self._watch()
                 return
-            self._started_at = time.monotonic()
-            start_process(self._settings)
+            if time.monotonic() - self._started_at >= _BOOT_S:
+                self._started_at = time.monotonic()
+                start_process(self._settings)
 
     def stop(self) -> None:
         """Nothing of this process runs jobs."""
@@ -122,8 +129,21 @@ class ProcessStarter:
             if self._timer is not None:
                 self._timer.cancel()
 
+    def _watch(self) -> None:
+        """Kill a runner that holds the lock and shows no life (stopped, or hung beyond Python).
+
+        It is looked at twice: after the machine has slept, its last sign of life is old although it lives.
+        """
+        row = runner_row(self._store)
+        if row is None or time.time() - row.heartbeat_at < STALE_S:
+            self._suspect = None
+            return
+        if self._suspect == row.heartbeat_at and holder(self._settings) == row.pid:
+            os.kill(row.pid, signal.SIGKILL)
+        self._suspect = row.heartbeat_at
+
     def _look_again(self) -> None:
-        if self._timer is None or not self._timer.is_alive():
+        if self._timer is None or not self._timer.is_alive() or self._timer is threading.current_thread():
             self._timer = threading.Timer(_BOOT_S, self.ensure)
             self._timer.daemon = True
             self._timer.start()

@@ -20,6 +20,7 @@ from local_backend.store.database import Store
 from local_backend.store.files import Files
 from local_backend.store.jobs import Jobs
 from local_backend.store.models import Models, Permissions
+from local_backend.store.sweep import sweep_home
 from local_backend.store.uploads import Uploads
 from local_backend.task import Engine, ModelRef, UserError
 
@@ -36,7 +37,7 @@ class Backend:
         self.models = Models(self.store)
         self.permissions = Permissions(self.store)
         self._engine_lock = threading.Lock()
-        self.files.drop_expired()
+        sweep_home(self.store)
         self.runner: Starter = starter_for(settings, self.store, engine=lambda: self.engine)
         self.runner.ensure()
 

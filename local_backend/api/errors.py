@@ -17,6 +17,9 @@ from local_backend.store.jobs import WrongStatusError
 from local_backend.store.paging import UnknownCursorError
 from local_backend.task import JobError, UserError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, the user's share of it is, or files may not grow that large."""
+
 _NOT_AGAIN = {"x-should-retry": "false"}
 """Official clients retry 409 and 5xx unless they are told that it is no use."""
 
@@ -109,7 +112,7 @@ def to_api_error(error: Exception) -> ApiError:  # noqa: PLR0911 - one line a ki
         return ApiError(f"Nothing in this list has the id '{str(error)[:80]}'.", status=404, param="after")
     if isinstance(error, HTTPException):
         return ApiError(str(error.detail), status=error.status_code, headers=error.headers)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return disk_full()
     text = str(error) if isinstance(error, StoreError) else f"The server failed: {type(error).__name__}."
     return ApiError(text, status=500, kind="server_error")

@@ -20,8 +20,12 @@ from local_backend.models import resolve
 from local_backend.names import is_id, is_tuned
 from local_backend.store.jobs import NewJob
 from local_backend.store.paging import Page
+from local_backend.store.sweep import sweep_job
 from local_backend.store.tables import CheckpointRow, EventRow, FileRow, JobRow
 from local_backend.task import ModelRef, UserError
+
+METHODS: Mapping[str, tuple[str, ...]] = {"torch": ("supervised",), "simulated": ("supervised", "dpo")}
+"""What each engine trains."""
 
 _PAUSE_WAIT_S = 2.0
 """How long the answer to a pause waits for the snapshot."""
@@ -102,8 +106,11 @@ def checkpoints(job_id: str, here: Here, after: str | None = None, limit: Limit 
 @router.post("/{job_id}/cancel")
 def cancel(job_id: str, here: Here) -> JSONResponse:
     """End a job without a model."""
-    find(here, job_id)
-    return JSONResponse(show(here.jobs.cancel(job_id)))
+    is_at_rest = find(here, job_id).owner is None
+    row = here.jobs.cancel(job_id)
+    if is_at_rest:  # else its runner clears up once the engine has stopped
+        sweep_job(here.store, job_id)
+    return JSONResponse(show(row))
 
 
 @router.post("/{job_id}/pause")
@@ -152,6 +159,9 @@ def new_job(here: Backend, body: CreateJob) -> NewJob:
             param="method.type",
             code="unsupported_method",
         )
+    if body.method_type not in METHODS[here.settings.engine]:
+        text = f"The {here.settings.engine} engine does not train '{body.method_type}' yet: use 'supervised'."
+        raise ApiError(text, param="method.type", code="unsupported_method")
     model = _trainable(here, body.model)
     return NewJob(
         model=model,

@@ -15,6 +15,8 @@ from local_backend.api.errors import ApiError
 from local_backend.api.files import find as find_file
 from local_backend.api.job_requests import CreateJob
 from local_backend.api.jobs import find, new_job
+from local_backend.engine.schedule import resolve_rate
+from local_backend.models import CATALOGUE
 from local_backend.simulated import allow_steps
 from local_backend.store.jobs import NewJob
 from local_backend.store.tables import JobRow
@@ -68,7 +70,7 @@ def plan(body: CreateJob, here: Here) -> JSONResponse:
             "n_epochs": numbers.n_epochs,
             "epochs_rule": epochs_rule(given, n_examples=n_examples),
             "batch_size": numbers.batch_size,
-            "learning_rate": new.local["learning_rate"],
+            "learning_rate": _learning_rate(task),
             "learning_rate_multiplier": numbers.learning_rate_multiplier,
             "n_steps": n_steps(n_examples, n_epochs=numbers.n_epochs, batch_size=numbers.batch_size),
             "time_s": forecast.time_s,
@@ -135,6 +137,16 @@ def _task_of(here: Backend, new: NewJob, *, n_examples: int) -> Task:
     )
 
 
+def _learning_rate(task: Task) -> float | None:
+    """The absolute rate of a task; None where the size of the model is not known beforehand."""
+    known = CATALOGUE.get(task.model.base)
+    if known is None and task.local["learning_rate"] is None:
+        return None
+    n_parameters = known.n_parameters if known else 0
+    multiplier = task.hyperparameters.learning_rate_multiplier
+    return resolve_rate(task.local, multiplier=multiplier, n_parameters=n_parameters)
+
+
 def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:
     progress = {"step": 0, "total_steps": None, "tokens_per_s": None, "elapsed_s": None, "remaining_s": None}
     return {
@@ -149,7 +161,11 @@ def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:
 
 
 def _resume_point(here: Backend, row: JobRow) -> dict[str, Any] | None:
-    """The newest file of the engine's resume point tells when it was written."""
-    folder = here.store.jobs / row.id / "resume"
-    times = [path.stat().st_mtime for path in folder.glob("*")] if folder.is_dir() else []
-    return {"step": row.progress.get("step", 0), "at": int(max(times))} if times else None
+    """From which step the job goes on after a crash: engines keep a `step-<n>` for it."""
+    found = sorted((here.store.jobs / row.id / "resume").glob("step-*"))
+    if not found:
+        return None
+    try:
+        return {"step": int(found[-1].name.partition("-")[2]), "at": int(found[-1].stat().st_mtime)}
+    except FileNotFoundError:  # a newer one has just taken its place
+        return _resume_point(here, row)

@@ -88,12 +88,10 @@ class Files:
 
     def drop_expired(self) -> None:
         """Delete the files whose time is over, and contents that nothing needs."""
-        with self._store.write() as session:
-            query = select(FileRow).where(FileRow.deleted.is_(False), FileRow.expires_at <= now())
-            for row in session.scalars(query):
-                row.deleted = True
-        for path in self._store.blobs.iterdir():
-            self._drop_unused(path.name)
+        with self._store.read() as session:
+            unused = [path.name for path in self._store.blobs.iterdir() if not _is_used(session, path.name)]
+        for sha256 in unused:
+            self._drop_unused(sha256)
 
     def _drop_unused(self, sha256: str) -> None:
         """Remove a content nobody needs. The write lock keeps an upload of the same content from crossing this."""

@@ -187,6 +187,11 @@ class Work:
             if self._signal(row) is not Signal.CANCEL:
                 _fail(session, row, error)
 
+    def has_ended(self, job_id: str) -> bool:
+        """Whether a job is over, however it ended."""
+        with self._store.read() as session:
+            return _row(session, job_id).status in ("succeeded", "failed", "cancelled")
+
     def note(self, job_id: str, text: str) -> None:
         """Add a sentence to the job's details."""
         with self._store.write() as session:

@@ -1,0 +1,82 @@
+"""The endpoints that only this server has: forecasts, checks, rendering, details, the machine."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+
+from tests.contract.conftest import examples, jsonl
+from tests.contract.test_jobs import by_hand, move
+
+MODEL = "smollm2-135m"
+QUESTION = {
+    "messages": [
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "Not here.", "weight": 0},
+        {"role": "user", "content": "Where then?"},
+        {"role": "assistant", "content": "There."},
+    ]
+}
+
+
+def post(api, path: str, **body):
+    return api.post(f"/local/{path}", cast_to=object, body=body)
+
+
+def test_a_plan_says_what_a_job_would_take(api, upload):
+    plan = post(api, "plan", model="gpt-4o-mini", training_file=upload(examples(100)))
+    assert plan["model"] == MODEL
+    assert (plan["n_examples"], plan["n_epochs"], plan["batch_size"], plan["n_steps"]) == (100, 3, 5, 60)
+    assert "OpenAI's rule" in plan["epochs_rule"]
+    assert plan["learning_rate"] == 1e-3
+    assert 0 < plan["loss_tokens_per_epoch"] < plan["tokens_per_epoch"]
+    assert plan["longest_example_tokens"] <= plan["context_tokens"]
+    assert list(api.fine_tuning.jobs.list(metadata={"from": "plan"})) == []
+
+
+def test_a_plan_refuses_what_a_job_would_refuse(api, upload):
+    with pytest.raises(openai.BadRequestError) as caught:
+        post(api, "plan", model=MODEL, training_file=upload(examples(10)), seed=-1)
+    assert caught.value.param == "seed"
+
+
+def test_a_check_finds_examples_beyond_the_models_context(api, upload):
+    long = {"messages": [{"role": "user", "content": "word " * 9000}, {"role": "assistant", "content": "ok"}]}
+    file_id = upload(examples(10) + jsonl([long]))
+    report = post(api, "check", model=MODEL, training_file=file_id)
+    assert not report["ok"]
+    assert [(issue["line"], issue["code"], issue["severity"]) for issue in report["issues"]] == [
+        (11, "too_long", "error")
+    ]
+    assert post(api, "check", model=MODEL, training_file=upload(examples(10)))["ok"]
+
+
+def test_rendering_shows_the_weight_of_every_token(api):
+    shown = post(api, "render", model=MODEL, example=QUESTION)
+    trained = [token["text"] for token in shown["tokens"] if token["weight"] > 0]
+    assert "There" in trained
+    assert "Not" not in trained
+    assert shown["n_loss_tokens"] == len(trained) < shown["n_tokens"] == len(shown["tokens"])
+
+
+def test_details_follow_a_running_job(api, upload):
+    job = api.fine_tuning.jobs.create(model=MODEL, training_file=upload(examples(10)), **by_hand())
+    details = move(api, job.id, 10)
+    assert details["progress"]["step"] == 10
+    assert details["progress"]["total_steps"] == 20
+    assert details["progress"]["remaining_s"] >= 0
+    assert details["facts"]["engine"] == details["engine"] == "simulated"
+    assert details["resume_point"]["step"] in range(1, 11)
+    api.fine_tuning.jobs.cancel(job.id)
+    plain = api.fine_tuning.jobs.create(model=MODEL, training_file=upload(examples(10)))
+    with pytest.raises(openai.BadRequestError, match="moved by hand"):
+        move(api, plain.id, 1)
+
+
+def test_the_machine_says_what_it_is_and_has(api):
+    machine = api.get("/local/machine", cast_to=object)
+    assert machine["engine"] == "simulated"
+    assert machine["memory_bytes"] > 0
+    assert machine["free_disk_bytes"] > 0
+    assert {"alive", "pid", "job"} == set(machine["runner"])
+    assert MODEL in {model["name"] for model in machine["models"]}
