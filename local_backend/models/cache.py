@@ -67,7 +67,7 @@ def forget(name: str, *, settings: Settings) -> bool:
 
 @contextmanager
 def building(name: str, *, settings: Settings) -> Iterator[Path]:
-    """Hold the model's lock and yield the folder to build it in; other processes wait. Nothing is cleaned up."""
+    """Hold the model's lock and yield the folder to build it in; other processes wait. What is in it stays."""
     target = folder(name, settings=settings)
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.with_name(target.name + ".lock").open("w") as lock:
@@ -75,6 +75,8 @@ def building(name: str, *, settings: Settings) -> Iterator[Path]:
         staging = target.with_name(target.name + ".part")
         staging.mkdir(exist_ok=True)
         yield staging
+        if staging.exists() and not any(staging.iterdir()):
+            staging.rmdir()
 
 
 def publish(built: Path, *, source: Source, settings: Settings) -> None:

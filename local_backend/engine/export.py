@@ -1,0 +1,164 @@
+"""Take a tuned model elsewhere: as an adapter, as whole weights, or as one GGUF file, with a note on how to use it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from local_backend.engine.export_gguf import Quantisation, write_gguf
+from local_backend.engine.export_ollama import modelfile
+from local_backend.engine.merge import Verified, merge
+from local_backend.engine.template import Template
+from local_backend.engine.weights import ModelDir, ensure
+from local_backend.models.names import hub_name, looks_like_path
+from local_backend.settings import Settings
+from local_backend.task import ModelRef, UserError
+
+Format = Literal["adapter", "merged", "gguf"]
+
+_LEAST_VLLM_RANK = 8
+_NOTE = "HOW_TO_USE.md"
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A folder that holds an exported model."""
+
+    folder: Path
+    files: Sequence[str]
+    verified: Verified | None = None
+    """For a merge: how it compares with base model and adapter."""
+    commands: Sequence[str] = field(default_factory=tuple)
+    """Shell lines that use it."""
+
+
+def export(
+    model: ModelRef, settings: Settings, *, form: Format, to: Path, name: str, quantisation: Quantisation = "q8_0"
+) -> Exported:
+    """Write a model into the folder `to`, which must be empty or absent.
+
+    Args:
+        model: Base model, or what was tuned on it.
+        settings: Where base models are kept.
+        form: `adapter` (PEFT's format), `merged` (safetensors, checked against the adapter), or `gguf`.
+        to: Folder to write.
+        name: What the model is called; becomes the served name.
+        quantisation: Of the weights in a GGUF file.
+
+    Raises:
+        UserError: There is nothing of this form to export, or the folder is taken.
+    """
+    if to.exists() and any(to.iterdir()):
+        raise UserError(f"{to} is not empty. Name a new folder.", param="to", code="export_failed")
+    to.mkdir(parents=True, exist_ok=True)
+    base = ensure(model.base, settings)
+    if form == "adapter":
+        exported = _adapter(model, base, to=to, name=name)
+    elif form == "merged":
+        exported = _merged(model, base, to=to, name=name)
+    else:
+        exported = _gguf(model, base, to=to, name=name, quantisation=quantisation)
+    (to / _NOTE).write_text(_note(name, exported), encoding="utf-8")
+    return exported
+
+
+def _adapter(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported:
+    folder = _adapter_dir(model)
+    if folder is None:
+        text = "This model has no adapter: its weights were tuned themselves. Export it as `merged` or `gguf`."
+        raise UserError(text, param="format", code="export_not_supported")
+    shutil.copy2(folder / "adapter_model.safetensors", to)
+    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    source = None if looks_like_path(base.name) else hub_name(base.name)
+    config |= {
+        "base_model_name_or_path": source.repo if source else base.name,
+        "revision": source.revision if source else None,
+    }
+    (to / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _copy_tokenizer(base.path, to=to)
+    served, rank = config["base_model_name_or_path"], max(_LEAST_VLLM_RANK, config["r"])
+    command = f"vllm serve {served} --enable-lora --max-lora-rank {rank} --lora-modules {_word(name)}={to.name}"
+    return Exported(folder=to, files=_files(to), commands=(command,))
+
+
+def _merged(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported:
+    verified = None
+    adapter = _adapter_dir(model)
+    if adapter is not None:
+        verified = merge(base.path, adapter, to=to)
+        _copy_tokenizer(base.path, to=to)
+    else:
+        whole = model.tuned_dir or base.path
+        for file in [*whole.glob("*.safetensors"), *whole.glob("*.json"), *whole.glob("*.jinja")]:
+            if file.name != "source.json":
+                shutil.copy2(file, to)
+        _copy_tokenizer(base.path, to=to)
+    command = f"vllm serve {to.name} --served-model-name {_word(name)}"
+    return Exported(folder=to, files=_files(to), verified=verified, commands=(command,))
+
+
+def _gguf(model: ModelRef, base: ModelDir, *, to: Path, name: str, quantisation: Quantisation) -> Exported:
+    merged_dir = to / ".merged"
+    merged_dir.mkdir()
+    try:
+        merged = _merged(model, base, to=merged_dir, name=name)
+        file = f"{_word(name)}.{quantisation}.gguf"
+        write_gguf(merged_dir, to=to / file, quantisation=quantisation, name=name)
+        text = modelfile(Template.of(merged_dir), gguf_name=file)
+    finally:
+        shutil.rmtree(merged_dir)
+    (to / "Modelfile").write_text(text, encoding="utf-8")
+    commands = (f"ollama create {_word(name)} -f Modelfile", f"llama-server -m {file} --jinja")
+    return Exported(folder=to, files=_files(to), verified=merged.verified, commands=commands)
+
+
+def _adapter_dir(model: ModelRef) -> Path | None:
+    if model.tuned_dir is not None and (model.tuned_dir / "adapter_config.json").is_file():
+        return model.tuned_dir
+    return None
+
+
+def _copy_tokenizer(base: Path, *, to: Path) -> None:
+    for file in _TOKENIZER_FILES:
+        if (base / file).is_file() and not (to / file).exists():
+            shutil.copy2(base / file, to)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def _word(name: str) -> str:
+    """Return a name that shells, file systems and Ollama all take."""
+    word = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+    return "-".join(part for part in word.split("-") if part) or "model"
+
+
+def _note(name: str, exported: Exported) -> str:
+    lines = [f"# {name}", "", "Run in the folder that holds these files (for vLLM: in the one above):", ""]
+    lines += [f"    {command}" for command in exported.commands]
+    if exported.verified is not None:
+        lines += ["", _verdict(exported.verified)]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(verified: Verified) -> str:
+    return (
+        f"Checked on {verified.n_tokens} tokens of held prompts: log-probabilities differ from the tuned model's by at"
+        f" most {verified.largest_difference:.2g}; {verified.same_choice:.1%} of the most likely tokens are the same."
+    )
