@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import openai
 import pytest
 
@@ -61,13 +63,19 @@ def test_rendering_shows_the_weight_of_every_token(api):
 
 def test_details_follow_a_running_job(api, upload):
     job = api.fine_tuning.jobs.create(model=MODEL, training_file=upload(examples(10)), **by_hand())
-    details = move(api, job.id, 10)
+    try:
+        details = move(api, job.id, 10)
+        deadline = time.monotonic() + 30
+        while details["resume_point"] is None:  # it is written just after the step
+            assert time.monotonic() < deadline
+            details = api.get(f"/local/jobs/{job.id}", cast_to=object)
+    finally:
+        api.fine_tuning.jobs.cancel(job.id)
     assert details["progress"]["step"] == 10
     assert details["progress"]["total_steps"] == 20
     assert details["progress"]["remaining_s"] >= 0
     assert details["facts"]["engine"] == details["engine"] == "simulated"
     assert details["resume_point"]["step"] in range(1, 11)
-    api.fine_tuning.jobs.cancel(job.id)
     plain = api.fine_tuning.jobs.create(model=MODEL, training_file=upload(examples(10)))
     with pytest.raises(openai.BadRequestError, match="moved by hand"):
         move(api, plain.id, 1)
