@@ -202,7 +202,7 @@ class Deltas(Iterator[Delta]):
     """The pieces of an answer as they come. Closing, or dropping, it ends the generation."""
 
     def __init__(self, *, n_choices: int) -> None:
-        self._pieces: queue.SimpleQueue[Delta | Exception] = queue.SimpleQueue()
+        self._pieces: queue.SimpleQueue[Delta | Exception | None] = queue.SimpleQueue()
         self._n_open = n_choices
         self._closed = threading.Event()
 
@@ -211,6 +211,8 @@ class Deltas(Iterator[Delta]):
         if self._n_open == 0 or self._closed.is_set():
             raise StopIteration
         piece = self._pieces.get()
+        if piece is None:
+            raise StopIteration
         if isinstance(piece, Exception):
             self.close()
             raise piece
@@ -227,8 +229,9 @@ class Deltas(Iterator[Delta]):
         return self._closed.is_set()
 
     def close(self) -> None:
-        """End the generation at once."""
+        """End the generation at once; whoever waits for a piece in another thread is told that none comes."""
         self._closed.set()
+        self._pieces.put(None)
 
     def __del__(self) -> None:
         """A forgotten answer is not computed to its end."""

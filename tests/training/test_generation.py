@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from local_backend.engine.serving import Speaker
+from local_backend.engine.serving import Deltas, Speaker
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
 from tests.training.chatty import SHAPES, write_adapter, write_tiny
@@ -166,6 +166,15 @@ def test_closing_an_answer_frees_its_place_at_once(tmp_path, speaker):
     assert voice._batch.is_idle
     assert list(answer.deltas) == []
     assert voice._batch._cache.lanes == {}
+
+
+def test_closing_wakes_who_waits_for_the_next_piece():
+    waiting = Deltas(n_choices=1)
+    with ThreadPoolExecutor(1) as pool:
+        pulled = pool.submit(next, waiting, "ended")
+        time.sleep(0.05)
+        waiting.close()
+        assert pulled.result(timeout=10) == "ended"
 
 
 def test_idle_models_are_let_go_and_come_back(tmp_path):
