@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -22,16 +21,11 @@ from local_backend.task import (
     UserError,
 )
 
-# GNU OpenMP, which torch's CPU kernels run on, lets idle threads spin for milliseconds. Where a job trains beside a
-# server (or anything else wants the cores), that makes both ten times slower; 20 microseconds lose nothing. It is read
-# once, when torch is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 # Read when torch loads OpenMP. By default its threads spin while they wait for each other; on a machine with other
 # work that starves the thread they wait for (a step was seen to take thirty times longer). Waiting threads spin for
 # some microseconds and then sleep instead.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class TorchEngine:

@@ -92,7 +92,7 @@ def _adapter(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exporte
     (to / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _copy_tokenizer(base.path, to=to)
     served, rank = config["base_model_name_or_path"], max(_LEAST_VLLM_RANK, config["r"])
-    command = f"vllm serve {served} --enable-lora --max-lora-rank {rank} --lora-modules {_word(name)}={to.name}"
+    command = f"vllm serve {served} --enable-lora --max-lora-rank {rank} --lora-modules {_word(name)}=."
     return Exported(folder=to, files=_files(to), commands=(command,))
 
 
@@ -108,7 +108,7 @@ def _merged(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported
             if file.name != "source.json":
                 shutil.copy2(file, to)
         _copy_tokenizer(base.path, to=to)
-    command = f"vllm serve {to.name} --served-model-name {_word(name)}"
+    command = f"vllm serve . --served-model-name {_word(name)}"
     return Exported(folder=to, files=_files(to), verified=verified, commands=(command,))
 
 
@@ -150,7 +150,7 @@ def _word(name: str) -> str:
 
 
 def _note(name: str, exported: Exported) -> str:
-    lines = [f"# {name}", "", "Run in the folder that holds these files (for vLLM: in the one above):", ""]
+    lines = [f"# {name}", "", "Run in the folder that holds these files:", ""]
     lines += [f"    {command}" for command in exported.commands]
     if exported.verified is not None:
         lines += ["", _verdict(exported.verified)]

@@ -63,7 +63,7 @@ def test_adapter_and_merged_model_are_the_tuned_model(kind, shape, tmp_path, set
     assert merged.verified.largest_difference < 1e-3
     assert merged.verified.same_choice > 0.98
     assert largest_difference(expected, logits(*load(merged.folder))) < 1e-3
-    assert "vllm serve merged --served-model-name ft-x-personal-abc" in (merged.folder / "HOW_TO_USE.md").read_text()
+    assert "vllm serve . --served-model-name ft-x-personal-abc" in (merged.folder / "HOW_TO_USE.md").read_text()
 
 
 @pytest.mark.parametrize("quantisation", ["f16", "q8_0", "q4_0"])
