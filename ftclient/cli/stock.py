@@ -50,7 +50,7 @@ def models(*, delete: DeleteOption = None) -> None:
             _deleted(delete)
             return
         found = client.models()
-        sizes = _sizes(client.machine())
+        sizes = {} if current.as_json else _sizes(client.machine())
     if current.as_json:
         show_json([as_object(model) for model in found])
     else:

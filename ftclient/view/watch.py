@@ -49,6 +49,7 @@ def watch(job: Job, *, console: Console | None = None, screen: Screen | None = N
     screen = screen or screen_for(console)
     scene = Scene(job_id=job.id, host_title=job.host.title)
     try:
+        screen.show(scene, None)  # a slow host is seen to be asked
         for poll in job.polls(stop=STOP, sleep=_ticking(screen, scene)):
             scene.add(poll, details=_details(job, poll))
             screen.show(scene, poll)

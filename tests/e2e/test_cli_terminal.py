@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,29 +22,33 @@ import pytest
 FT = [sys.executable, "-m", "ftclient"]
 
 
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("FTCLIENT", "OPENAI")) and k != "NO_COLOR"}
-    return {**clean, "FTCLIENT_HOME": str(tmp_path / "home"), "TERM": "xterm-256color"}
-
-
-@pytest.fixture
-def server(env: dict[str, str]):
-    command = [*FT, "serve", "--engine", "simulated", "--port", "0"]
+def serve(env: dict[str, str], *, port: int = 0) -> tuple[subprocess.Popen[str], str]:
+    """Start a server with the simulated engine, and return it with its address once it listens."""
+    command = [*FT, "serve", "--engine", "simulated", "--port", str(port)]
     running = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None
-    with running, running.stderr:
-        env["FTCLIENT_BACKEND"] = next(
-            found.group() for line in running.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/v1", line))
-        )
-        yield running
-        running.terminate()
-        running.stderr.read()
+    found = next(found for line in running.stderr if (found := re.search(r"http://127\.0\.0\.1:\d+/v1", line)))
+    return running, found.group()
 
 
-@pytest.fixture
-def job_id(server: subprocess.Popen[str], env: dict[str, str]) -> str:  # noqa: ARG001 - it must be running
-    """A job of 60 steps that takes some seconds, made by a script that exits at once."""
+def stop(running: subprocess.Popen[str]) -> None:
+    """End a server and read what it said."""
+    running.terminate()
+    running.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """An environment whose backend is a running server."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("FTCLIENT", "OPENAI")) and k != "NO_COLOR"}
+    made = {**clean, "FTCLIENT_HOME": str(tmp_path_factory.mktemp("home")), "TERM": "xterm-256color"}
+    running, address = serve(made)
+    yield {**made, "FTCLIENT_BACKEND": address}
+    stop(running)
+
+
+def start(env: dict[str, str]) -> str:
+    """Return a job of 60 steps that takes some seconds, made by a script that exits at once."""
     script = (
         "from ftclient import Client, Dataset, LocalOptions, Simulate, Supervised\n"
         "examples = [{'messages': [{'role': 'user', 'content': f'{n}?'}, {'role': 'assistant', 'content': f'{n}!'}]}\n"
@@ -55,6 +60,12 @@ def job_id(server: subprocess.Popen[str], env: dict[str, str]) -> str:  # noqa: 
     )
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+@pytest.fixture
+def job_id(env: dict[str, str]) -> str:
+    """A job that has just been started."""
+    return start(env)
 
 
 class Terminal:
@@ -122,25 +133,20 @@ def test_a_dumb_terminal_gets_lines(job_id: str, env: dict[str, str]) -> None:
     assert "Status: done" in terminal.output
 
 
-def test_a_server_that_goes_away_and_comes_back_is_waited_for(
-    job_id: str, server: subprocess.Popen[str], env: dict[str, str]
-) -> None:
-    watching = subprocess.Popen(
-        [*FT, "watch", job_id], env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def test_a_server_that_goes_away_and_comes_back_is_waited_for(env: dict[str, str], tmp_path: Path) -> None:
+    env = {**env, "FTCLIENT_HOME": str(tmp_path)}
+    server, env["FTCLIENT_BACKEND"] = serve(env)
+    command = [*FT, "watch", start(env)]
+    watching = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert watching.stderr is not None
     next(line for line in watching.stderr if "Step" in line)
     server.kill()
-    server.wait()
+    server.communicate()
     assert any("cannot be reached" in line for line in watching.stderr)
-    port = env["FTCLIENT_BACKEND"].split(":")[2].split("/")[0]
-    again = subprocess.Popen(
-        [*FT, "serve", "--engine", "simulated", "--port", port], env=env, stderr=subprocess.DEVNULL
-    )
+    again, _ = serve(env, port=int(env["FTCLIENT_BACKEND"].split(":")[2].split("/")[0]))
     try:
         out, _ = watching.communicate(timeout=60)
         assert watching.returncode == 0
         assert out.startswith("ft:smollm2-135m")
     finally:
-        again.terminate()
-        again.wait()
+        stop(again)

@@ -210,21 +210,24 @@ def test_plan_as_json_has_the_documented_keys(here) -> None:
     assert found["cost_usd"] is None
 
 
-def test_a_plan_for_openai_needs_neither_key_nor_network(ft) -> None:
-    done = ft(
-        "plan", "good.jsonl", "--model", "gpt-4.1-mini", "--backend", "openai", OPENAI_BASE_URL="http://127.0.0.1:9/v1"
-    )
-    assert "$0.0" in done.stdout
-    assert "cannot be reached" in done.stdout
+def test_a_plan_for_openai_needs_neither_key_nor_network(here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert here("plan", "good.jsonl", "--model", "gpt-4.1-mini", "--backend", "openai") == 0
+    out = here.out()
+    assert "$0.0" in out
+    assert "cannot be reached" in out
 
 
-def test_a_budget_refuses_with_exit_code_1(ft) -> None:
-    env = {"OPENAI_API_KEY": "sk-canary-1", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+def test_a_budget_refuses_with_exit_code_1(here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary-1")
     command = ["train", "good.jsonl", "--model", "gpt-4.1-mini", "--backend", "openai"]
-    assert "more than the limit" in ft(*command, "--max-cost", "0.0001", code=1, **env).stderr
-    done = ft(*command, "--max-cost", "5", code=1, **env)
-    assert "nobody is here to agree. Pass --yes" in done.stderr
-    assert "sk-canary" not in done.stderr
+    assert here(*command, "--max-cost", "0.0001") == 1
+    assert "more than the limit" in here.text()
+    assert here(*command, "--max-cost", "5") == 1  # nobody sits at this terminal
+    text = here.text()
+    assert "nobody is here to agree. Pass --yes" in text
+    assert "sk-canary" not in text
 
 
 @pytest.mark.parametrize(
