@@ -151,8 +151,12 @@ def tune(network: Network, options: Mapping[str, Any], *, seed: int) -> None:
     """Choose what trains: adds adapters, or unfreezes weights.
 
     Raises:
-        JobError: The model has no such layers.
+        JobError: The model has no such layers, or this engine does not tune that way.
     """
+    kind = options.get("type", "lora")
+    if kind != "lora":
+        text = f"This engine tunes with LoRA only, not {kind!r}: leave local.tune out, or set its type to 'lora'."
+        raise JobError("unsupported_tuning", text, param="local.tune.type")
     adapters.add_adapters(network.model, options, seed=seed)
 
 
