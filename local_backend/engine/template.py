@@ -175,12 +175,26 @@ class Template:
             )
 
 
+_MOST_TOKENS_A_LETTER = 4
+"""UTF-8 has at most four bytes a letter, and a token at least one."""
+
+
 def show(rendered: Rendered, tokenizer: Any) -> list[dict[str, Any]]:
-    """List the tokens of a rendered sequence, each as {"id", "text", "weight"}."""
-    return [
-        {"id": token, "text": tokenizer.decode([token]), "weight": weight}
-        for token, weight in zip(rendered.ids, rendered.weights, strict=True)
-    ]
+    """List the tokens of a rendered sequence, each as {"id", "text", "weight"}.
+
+    A letter that takes several tokens (most kanji do) stands whole in the last of them; the others have no text.
+    """
+    shown: list[dict[str, Any]] = []
+    held: list[int] = []
+    for token, weight in zip(rendered.ids, rendered.weights, strict=True):
+        held.append(token)
+        text = tokenizer.decode(held)
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(held) < _MOST_TOKENS_A_LETTER:
+            text = ""
+        else:
+            held = []
+        shown.append({"id": token, "text": text, "weight": weight})
+    return shown
 
 
 def _generation_stops(model_dir: Path) -> list[int]:

@@ -109,7 +109,7 @@ def describe(
         "n_examples": checked.n_examples,
         "model": model,
         "check": _check_numbers(checked),
-        "tokens": _tokens(checked, sizes, limits),
+        "tokens": _tokens(checked, sizes, limits, model),
         "turns": topics.turns(seen),
         "labels": labels,
         "ambiguity": topics.ambiguity(seen, has_labels=labels is not None),
@@ -174,13 +174,21 @@ def _check_numbers(report: Report) -> dict[str, Any]:
     return {"ok": report.ok, **numbers, "by_code": ordered, "formats": report.stats.get("formats", {})}
 
 
-def _tokens(report: Report, sizes: Mapping[int, int], limits: Limits) -> dict[str, Any] | None:
+def _tokens(report: Report, sizes: Mapping[int, int], limits: Limits, model: str | None) -> dict[str, Any] | None:
     counted = report.stats.get("tokens")
     if not counted:
         return None
     context = limits.context_tokens
     n_too_long = sum(size > context for size in sizes.values()) if context is not None else 0
-    return {**counted, "context_tokens": context, "n_too_long": n_too_long, "histogram": histogram(sizes.values())}
+    # A backend that counts with the model's own tokenizer says how many tokens there are, and not by whom.
+    own = {} if counted["by_role"] else {"encoding": f"the tokenizer of {model}", "trained": None}
+    return {
+        **counted,
+        **own,
+        "context_tokens": context,
+        "n_too_long": n_too_long,
+        "histogram": histogram(sizes.values()),
+    }
 
 
 def histogram(values: Iterable[int]) -> list[dict[str, int]]:

@@ -91,10 +91,11 @@ def _verdict(description: Description, lang: str) -> str:
 
 def _plots(found: Mapping[str, Any], lang: str) -> Iterator[str]:
     tokens = found["tokens"]
-    if tokens:
+    if tokens and tokens["by_role"]:
         roles = [(role, n, f"{n:,}") for role, n in tokens["by_role"].items() if n]
         title = say("tokens.by_role", lang)
         yield _card("tokens.by_role", lang, svg.bars(roles, title=title))
+    if tokens and tokens["histogram"]:
         title = say("tokens.per_example", lang)
         plot = svg.columns(tokens["histogram"], title=title, unit=say("tokens", lang))
         context = tokens["context_tokens"]

@@ -54,10 +54,10 @@ def _tokens(found: Mapping[str, Any], lang: str) -> Text:
     if not tokens:
         return Text(say("tokens.none", lang) + str(found["model"] or ""), style="dim")
     each = tokens["per_example"]
+    trained = "" if tokens["trained"] is None else f", {tokens['trained']:,} {say('tokens.trained', lang)}"
     line = (
-        f"{tokens['total']:,} {say('tokens.total', lang)} ({tokens['encoding']}), {tokens['trained']:,} "
-        f"{say('tokens.trained', lang)}; {each['min']:,} / {each['median']:,} / {each['p95']:,} / {each['max']:,} "
-        "(min / median / 95 % / max)"
+        f"{tokens['total']:,} {say('tokens.total', lang)} ({tokens['encoding']}){trained}; {each['min']:,} / "
+        f"{each['median']:,} / {each['p95']:,} / {each['max']:,} (min / median / 95 % / max)"
     )
     return Text(line, style="dim")
 
@@ -77,9 +77,10 @@ def _verdict(verdict: Sequence[Advice], lang: str) -> RenderableType:
 
 def _bar_charts(found: Mapping[str, Any], lang: str) -> Iterator[tuple[str, list[tuple[str, float, str]]]]:
     tokens, labels, languages = found["tokens"], found["labels"], found["languages"]
-    if tokens:
+    if tokens and tokens["by_role"]:
         by_role = tokens["by_role"]
         yield say("tokens.by_role", lang), [(role, n, f"{n:,}") for role, n in by_role.items() if n]
+    if tokens and tokens["histogram"]:
         bins = tokens["histogram"]
         yield say("tokens.per_example", lang), [(f"{b['from']}-{b['to']}", b["n"], f"{b['n']:,}") for b in bins]
     if labels:
