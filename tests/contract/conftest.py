@@ -26,6 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         chosen.append(pytest.param("http-torch", marks=pytest.mark.slow))
         if os.environ.get("FTCLIENT_CONTRACT_HOSTED"):
             chosen.append("hosted")
+    if metafunc.definition.get_closest_marker("real_engine_only"):
+        chosen = [pytest.param("http-torch", marks=pytest.mark.slow)]
     metafunc.parametrize("place", chosen, indirect=True, scope="session")
 
 
@@ -129,5 +131,6 @@ def wait(api: Any, job_id: str, *, until: tuple[str, ...] = FINAL, within_s: flo
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker that this folder uses."""
+    """Name the markers that this folder uses."""
     config.addinivalue_line("markers", "real_engine_too: also runs with torch, and hosted where that is asked for")
+    config.addinivalue_line("markers", "real_engine_only: runs with torch alone")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import re
+import tarfile
 
+import httpx2
 import pytest
 
 from tests.contract.answers import check_chunk
@@ -123,3 +126,23 @@ def test_a_stream_says_the_same_as_the_whole_answer(api, job):
     assert [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason] == [
         whole.choices[0].finish_reason
     ]
+
+
+@pytest.mark.real_engine_only
+def test_a_base_model_is_pulled_with_its_checksum(api):
+    lines = api.post("/local/models/pull", cast_to=str, body={"model": "gpt-4o-mini"}).splitlines()
+    last = json.loads(lines[-1])
+    assert (last["done"], last["model"], len(last["sha256"])) == (True, MODEL, 64)
+
+
+@pytest.mark.real_engine_only
+def test_a_tuned_model_leaves_as_a_folder_that_other_programs_read(api, job, tmp_path):
+    url = f"{api.base_url}local/models/{job.fine_tuned_model}/export"
+    with httpx2.stream("GET", url, params={"format": "adapter"}, timeout=300) as answer:
+        assert answer.status_code == 200
+        (tmp_path / "out.tar").write_bytes(answer.read())
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        archive.extractall(tmp_path / "out", filter="data")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["r"] == 16
+    assert (tmp_path / "out" / "adapter_model.safetensors").stat().st_size > 1_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import openai
@@ -79,6 +80,18 @@ def test_details_follow_a_running_job(api, upload):
     plain = api.fine_tuning.jobs.create(model=MODEL, training_file=upload(examples(10)))
     with pytest.raises(openai.BadRequestError, match="moved by hand"):
         move(api, plain.id, 1)
+
+
+def test_a_pull_tells_its_end_in_the_last_line(api):
+    lines = api.post("/local/models/pull", cast_to=str, body={"model": "gpt-4o-mini"}).splitlines()
+    assert json.loads(lines[-1]) == {"done": True, "model": MODEL, "sha256": None, "path_hidden": True}
+    with pytest.raises(openai.BadRequestError):
+        api.post("/local/models/pull", cast_to=str, body={"model": "no such model"})
+
+
+def test_the_simulated_engine_has_nothing_to_export(api):
+    with pytest.raises(openai.BadRequestError, match="no weights"):
+        api.get(f"/local/models/{MODEL}/export", cast_to=object)
 
 
 def test_the_machine_says_what_it_is_and_has(api):
