@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ftclient.evaluate.compare import Comparison
 
 _SHOWN = 3
-_CHARS = 400
+_CHARS = 160
 _NAME_COLUMNS = 40
 
 
