@@ -87,8 +87,9 @@ def test_the_command_lines_run(server: str, tmp_path: Path) -> None:
         return run_program(*command, home=tmp_path, expect=expect)
 
     shown = {line.split()[1]: line for line in commands(README) if line.startswith("ftclient ")}
-    assert set(shown) == {"serve", "check", "plan", "train", "jobs", "watch", "chat", "doctor"}
+    assert set(shown) == {"serve", "check", "report", "plan", "train", "jobs", "watch", "chat", "doctor"}
     assert "json_syntax" in run(shown["check"], expect=1)
+    assert "300 examples" in run(shown["report"])
     assert "no charge" in run(shown["plan"])
     job = json.loads(run(shown["train"], "--json", "--yes"))
     assert job["id"] in run(shown["jobs"])
