@@ -31,5 +31,7 @@ def uses_onednn() -> bool:
 
 
 def _onednn(x_TI: torch.Tensor, w_OI: torch.Tensor) -> torch.Tensor:
+    if not (w_OI.is_contiguous() or w_OI.t().is_contiguous()):
+        w_OI = w_OI.contiguous()  # else oneDNN falls back to a loop that is a thousand times slower
     out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x_TI, w_OI, None, "none", [], "")  # noqa: SLF001 - see above
     return out

@@ -5,7 +5,7 @@ the gradients of A and B are skinny products that never form the gradient of W. 
 4 r (I + O) operations a token instead of the 6 r (I + O) of the textbook form. The merge is repeated in the backward
 pass instead of kept: it costs what 2 r tokens cost, and saves a second copy of the weights.
 
-Shapes: T tokens, I inputs, O outputs of one layer, P outputs of all layers together, R rank.
+Shapes: T tokens, I inputs, O outputs of one layer, P outputs of all layers together, R rank, Q ranks of all layers.
 """
 
 from __future__ import annotations
@@ -153,44 +153,79 @@ class _Projection(torch.autograd.Function):
     def backward(ctx: Any, dout_TP: torch.Tensor) -> tuple[Any, ...]:
         x_TI, out_TP, *tensors = ctx.saved_tensors
         layers = _layers(tensors)
-        effective_PI = None
+        dout_TP = dout_TP.contiguous()
         dx_TI = None
         if ctx.needs_input_grad[0]:
-            effective_PI = _effective(layers, ctx.scalings)
-            dx_TI = times_transposed(dout_TP, effective_PI.t())
-        grads: list[Any] = []
-        start = 0
-        for k, (layer, scaling) in enumerate(zip(layers, ctx.scalings, strict=True)):
-            end = start + len(layer.weight_OI)
-            needs = ctx.needs_input_grad[2 + 5 * k : 7 + 5 * k]
-            out_TO = None if layer.magnitude_O is None else out_TP[:, start:end]
-            grads += _layer_grads(layer, scaling, x_TI, dout_TP[:, start:end], out_TO, needs)
-            start = end
-        return (dx_TI, None, *grads)
+            dx_TI = times_transposed(dout_TP, _effective(layers, ctx.scalings).t())
+        needs = ctx.needs_input_grad[2:]
+        grads: list[Any] = [None] * len(tensors)
+        if any(needs[0::5]):
+            grads[0::5] = _split(times_transposed(dout_TP.t(), x_TI.t()), layers)
+        if any(needs[1::5]):
+            grads[1::5] = _split(dout_TP.sum(0), layers)
+        if any(layer.a_RI is not None for layer in layers):
+            _update_grads(grads, layers, ctx.scalings, x_TI, dout_TP, out_TP)
+        kept = [grad if need else None for grad, need in zip(grads, needs, strict=True)]
+        return (dx_TI, None, *kept)
 
 
-def _layer_grads(
-    layer: _One,
-    scaling: float,
+def _split(joined: torch.Tensor, layers: Sequence[_One]) -> list[torch.Tensor]:
+    return list(joined.split([len(layer.weight_OI) for layer in layers]))
+
+
+def _update_grads(  # noqa: PLR0913 - all that the backward pass knows
+    grads: list[Any],
+    layers: Sequence[_One],
+    scalings: Sequence[float],
     x_TI: torch.Tensor,
-    dout_TO: torch.Tensor,
-    out_TO: torch.Tensor | None,
-    needs: Sequence[bool],
-) -> list[torch.Tensor | None]:
-    """Gradients of weight, bias, A, B and magnitude, where needed."""
-    dweight = times_transposed(dout_TO.t(), x_TI.t()) if needs[0] else None
-    dbias = dout_TO.sum(0) if needs[1] else None
-    if layer.a_RI is None or layer.b_OR is None:
-        return [dweight, dbias, None, None, None]
-    dmagnitude = None
-    if layer.magnitude_O is not None and out_TO is not None:
-        # PEFT treats the norm as a constant, and so does the paper (section 4.3).
-        norm_O = torch.addmm(layer.weight_OI, layer.b_OR, layer.a_RI, alpha=scaling).norm(dim=1)
-        unbiased_TO = out_TO if layer.bias_O is None else out_TO - layer.bias_O
-        dmagnitude = (dout_TO * unbiased_TO).sum(0) / layer.magnitude_O
-        dout_TO = dout_TO * (layer.magnitude_O / norm_O)
-    up_TR = times_transposed(dout_TO, layer.b_OR.t())
-    down_TR = times_transposed(x_TI, layer.a_RI)
-    da_RI = times_transposed(up_TR.t(), x_TI.t()).mul_(scaling)
-    db_OR = times_transposed(dout_TO.t(), down_TR.t()).mul_(scaling)
-    return [dweight, dbias, da_RI, db_OR, dmagnitude]
+    dout_TP: torch.Tensor,
+    out_TP: torch.Tensor | None,
+) -> None:
+    """Fill in the gradients of A, B and magnitudes, four products for all layers together.
+
+    The layers' B stand in one block-diagonal matrix. That computes some zeros, and saves copies of slices that cost
+    more: oneDNN needs whole matrices.
+    """
+    blocks = _Blocks(layers, scalings)
+    up_TQ = times_transposed(dout_TP, blocks.b_QP)
+    down_TQ = times_transposed(x_TI, blocks.a_QI)
+    da_QI = times_transposed(up_TQ.t(), x_TI.t())
+    db_QP = times_transposed(down_TQ.t(), dout_TP.t())
+    for k, (layer, place) in enumerate(zip(layers, blocks.places, strict=True)):
+        if layer.a_RI is None or place is None:
+            continue
+        rank_rows, outputs, factor = place
+        grads[5 * k + 2] = da_QI[rank_rows]
+        grads[5 * k + 3] = (db_QP[rank_rows, outputs] * factor).t()
+        if layer.magnitude_O is not None and out_TP is not None:
+            # PEFT treats the norm as a constant, and so does the paper (section 4.3).
+            unbiased_TO = out_TP[:, outputs] if layer.bias_O is None else out_TP[:, outputs] - layer.bias_O
+            grads[5 * k + 4] = (dout_TP[:, outputs] * unbiased_TO).sum(0) / layer.magnitude_O
+
+
+class _Blocks:
+    """All layers' A below each other (Q, I), and their B, scaled, along a diagonal (Q, P)."""
+
+    def __init__(self, layers: Sequence[_One], scalings: Sequence[float]) -> None:
+        n_ranks = [0 if layer.a_RI is None else len(layer.a_RI) for layer in layers]
+        n_outputs = [len(layer.weight_OI) for layer in layers]
+        first = next(layer.a_RI for layer in layers if layer.a_RI is not None)
+        self.a_QI = torch.cat([layer.a_RI for layer in layers if layer.a_RI is not None])
+        self.b_QP = torch.zeros(sum(n_ranks), sum(n_outputs), dtype=first.dtype, device=first.device)
+        self.places: list[tuple[slice, slice, Any] | None] = []
+        """For each layer: its rows in Q, its columns in P, and what B is multiplied by."""
+        rank, output = 0, 0
+        for layer, scaling, n_rank, n_output in zip(layers, scalings, n_ranks, n_outputs, strict=True):
+            place = (slice(rank, rank + n_rank), slice(output, output + n_output), _factor(layer, scaling))
+            self.places.append(place if n_rank else None)
+            if layer.b_OR is not None:
+                self.b_QP[place[0], place[1]] = layer.b_OR.t() * place[2]
+            rank, output = rank + n_rank, output + n_output
+
+
+def _factor(layer: _One, scaling: float) -> Any:
+    """What B A is multiplied by: the scaling, and for DoRA each output's share of its norm."""
+    if layer.magnitude_O is None or layer.a_RI is None or layer.b_OR is None:
+        return scaling
+    norm_O = torch.addmm(layer.weight_OI, layer.b_OR, layer.a_RI, alpha=scaling).norm(dim=1)
+    return scaling * layer.magnitude_O / norm_O

@@ -66,7 +66,9 @@ def assert_equals_reference(network, sequences, *, max_tokens, tolerance):
 def test_a_packed_tree_equals_one_sequence_at_a_time(shape, sequences, max_tokens):
     network = adapted(shape, torch.float64)
     assert network.is_packed
-    assert_equals_reference(network, sequences, max_tokens=max_tokens, tolerance=TOLERANCE[torch.float64])
+    # The reference attention that knows Gemma 2's capped scores rounds its softmax to fp32.
+    tolerance = TOLERANCE[torch.float32 if shape == "gemma2" else torch.float64]
+    assert_equals_reference(network, sequences, max_tokens=max_tokens, tolerance=tolerance)
 
 
 @pytest.mark.parametrize("shape", ["llama", "qwen3", "mistral", "gemma3"])
