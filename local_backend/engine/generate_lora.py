@@ -68,6 +68,23 @@ class RoutedLinear(nn.Module):
         self._name = name
         self._routing = routing
 
+    @property
+    def weight(self) -> Tensor:
+        """The base layer's weights, for architectures that multiply by them on their own (Mamba does).
+
+        Raises:
+            UserError: An adapter changes this layer, which would pass it by.
+        """
+        if any(self._name in adapter.layers for adapter, _ in self._routing.groups):
+            text = f"This architecture uses the weights of {self._name} directly; merge the adapter to use it."
+            raise UserError(text, param="model", code="model_not_supported")
+        return self.linear.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base layer's bias."""
+        return self.linear.bias
+
     def forward(self, inputs_BTI: Tensor) -> Tensor:
         """Map BTI to BTO."""
         outputs_BTO: Tensor = self.linear(inputs_BTI)

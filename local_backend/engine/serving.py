@@ -42,7 +42,7 @@ class Speaker:
             UserError: The model can't be had, or the prompt can't work.
         """
         while True:
-            voice = self._voice(self._weights_of(model))
+            voice = self._voice(model)
             answer = voice.speak(request, adapter_dir=_adapter_dir(model))
             if answer is not None:
                 return answer
@@ -60,19 +60,18 @@ class Speaker:
         for voice in voices:
             voice.join(_JOIN_S)
 
-    def _weights_of(self, model: ModelRef) -> Path:
-        if model.tuned_dir is not None and _adapter_dir(model) is None:
-            return model.tuned_dir
-        return ensure(model.base, self._settings).path
-
-    def _voice(self, folder: Path) -> _Voice:
+    def _voice(self, model: ModelRef) -> _Voice:
+        base = ensure(model.base, self._settings).path
+        folder = base if model.tuned_dir is None or _adapter_dir(model) else model.tuned_dir
         voice = self._voices.get(folder)
         if voice is not None and voice.is_alive():
             return voice
         with self._loading:
             voice = self._voices.get(folder)
             if voice is None or not voice.is_alive():
-                voice = self._voices[folder] = _Voice(load(folder), idle_s=self._idle_s, on_end=self._forget)
+                has_tokenizer = (folder / "tokenizer_config.json").is_file()
+                loaded = load(folder, tokenizer_dir=folder if has_tokenizer else base)
+                voice = self._voices[folder] = _Voice(loaded, idle_s=self._idle_s, on_end=self._forget)
                 voice.start()
             return voice
 
@@ -100,6 +99,7 @@ class _Voice(threading.Thread):
         self._idle_s = idle_s
         self._on_end = on_end
         self._adapters: OrderedDict[Path, Adapter] = OrderedDict()
+        self._adapters_lock = threading.Lock()
         self._news = threading.Condition()
         self._arrived: list[Run] = []
         self._has_ended = False
@@ -108,8 +108,7 @@ class _Voice(threading.Thread):
         """Queue a request; None if this voice has just been let go."""
         prompt = self._loaded.template.prompt(request.messages, request.tools)
         most_tokens = self._most_tokens(len(prompt), request)
-        with self._news:
-            adapter = self._adapter(adapter_dir) if adapter_dir else None
+        adapter = self._adapter(adapter_dir) if adapter_dir else None
         deltas = Deltas(n_choices=request.n)
         runs = [self._run(request, index, prompt, most_tokens, adapter, deltas) for index in range(request.n)]
         with self._news:
@@ -153,12 +152,13 @@ class _Voice(threading.Thread):
             return not self._has_ended
 
     def _adapter(self, folder: Path) -> Adapter:
-        if folder not in self._adapters:
-            self._adapters[folder] = self._loaded.adapter(folder)
-        self._adapters.move_to_end(folder)
-        while len(self._adapters) > _MOST_ADAPTERS:
-            self._adapters.popitem(last=False)
-        return self._adapters[folder]
+        with self._adapters_lock:
+            if folder not in self._adapters:
+                self._adapters[folder] = self._loaded.adapter(folder)
+            self._adapters.move_to_end(folder)
+            while len(self._adapters) > _MOST_ADAPTERS:
+                self._adapters.popitem(last=False)
+            return self._adapters[folder]
 
     def _most_tokens(self, n_prompt: int, request: ChatRequest) -> int:
         room = self._loaded.context_tokens - n_prompt
@@ -239,6 +239,9 @@ class Deltas(Iterator[Delta]):
 
 
 def _adapter_dir(model: ModelRef) -> Path | None:
-    if model.tuned_dir is not None and (model.tuned_dir / "adapter_config.json").is_file():
-        return model.tuned_dir
-    return None
+    if model.tuned_dir is None:
+        return None
+    if not model.tuned_dir.is_dir():
+        text = "The weights of this model are no longer there; choose another checkpoint or train again."
+        raise UserError(text, param="model", code="model_not_found")
+    return model.tuned_dir if (model.tuned_dir / "adapter_config.json").is_file() else None

@@ -11,14 +11,16 @@ from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.generate import Batch
 from local_backend.engine.generate_cache import CacheShape
 from local_backend.engine.generate_lora import Adapter, Routing, read_adapter, route
+from local_backend.engine.generate_plain import PlainBatch
 from local_backend.engine.generate_text import Vocabulary
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
 from local_backend.task import UserError
 
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text"})
-"""Model types whose attention is nothing but `generate_attention`'s; others would answer wrongly without a word."""
+"""Model types whose attention is nothing but `generate_attention`'s; all others take `generate_plain`'s path."""
 
+_NO_LIMIT_TOKENS = 2**20
 _PREFIX_BYTES = 512 * 2**20
 _CACHE_BYTES = 4 * 2**30
 
@@ -30,11 +32,15 @@ class Loaded:
     model: Any
     template: Template
     routing: Routing
-    shape: CacheShape
+    machine: Machine
+    shape: CacheShape | None
+    """What a token takes in the shared cache; None where the model keeps its own."""
     context_tokens: int
 
-    def batch(self, vocabulary: Vocabulary) -> Batch:
+    def batch(self, vocabulary: Vocabulary) -> Batch | PlainBatch:
         """Return the one batch that runs on this model."""
+        if self.shape is None:
+            return PlainBatch(self.model, routing=self.routing, vocabulary=vocabulary, device=self.machine.device)
         return Batch(
             self.model,
             shape=self.shape,
@@ -46,39 +52,39 @@ class Loaded:
 
     def adapter(self, folder: Path) -> Adapter:
         """Read an adapter for this model; see `read_adapter`."""
-        return read_adapter(folder, self.model, dtype=self.shape.dtype, device=self.shape.device)
+        return read_adapter(folder, self.model, dtype=self.machine.dtype, device=self.machine.device)
 
 
-def load(folder: Path) -> Loaded:
-    """Load a folder of safetensors.
+def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
+    """Load a folder of safetensors, with the tokenizer of another (its base model's) or the same.
 
     Raises:
-        UserError: The architecture is not one that can be served here.
+        UserError: transformers can't load it as a model that continues texts.
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    if config.model_type not in ARCHITECTURES:
-        raise UserError(
-            f"Chat with models of type {config.model_type!r} is not supported here; known: "
-            f"{', '.join(sorted(ARCHITECTURES))}. Export the model and serve it elsewhere.",
-            param="model",
-            code="model_not_supported",
-        )
+    is_known = config.model_type in ARCHITECTURES
+    attention = {"attn_implementation": generate_attention.register()} if is_known else {}
     machine = choose_machine({})
-    with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=machine.dtype, attn_implementation=generate_attention.register(), local_files_only=True
-        )
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=machine.dtype, local_files_only=True, **attention
+            )
+    except ValueError as error:
+        text = f"Models of type {config.model_type!r} can't be used for chat: {str(error)[:200]}"
+        raise UserError(text, param="model", code="model_not_supported") from error
     model = model.to(machine.device).eval().requires_grad_(requires_grad=False)
     routing = Routing()
     route(model, routing)
     return Loaded(
         model=model,
-        template=Template.of(folder),
+        template=Template.of(tokenizer_dir),
         routing=routing,
-        shape=_cache_shape(config, machine),
-        context_tokens=config.max_position_embeddings,
+        machine=machine,
+        shape=_cache_shape(config, machine) if is_known else None,
+        context_tokens=_context_tokens(config),
     )
 
 
@@ -91,3 +97,8 @@ def _cache_shape(config: Any, machine: Machine) -> CacheShape:
         dtype=machine.dtype,
         device=machine.device,
     )
+
+
+def _context_tokens(config: Any) -> int:
+    """Return the longest text that the model reads; recurrent ones name no limit."""
+    return int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT_TOKENS)

@@ -37,7 +37,14 @@ _CONFIGS = {
         {"head_dim": 8, "sliding_window": 11, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
     ),
 }
+_OTHER_CONFIGS = {
+    "gemma2": (transformers.Gemma2Config, {"head_dim": 8, "sliding_window": 11, "query_pre_attn_scalar": 8}),
+    "gpt-neox": (transformers.GPTNeoXConfig, {}),
+    "mamba": (transformers.MambaConfig, {"state_size": 4}),
+}
 SHAPES = list(_CONFIGS)
+"""Architectures that share a batch."""
+OTHER_SHAPES = list(_OTHER_CONFIGS)
 
 
 def tiny_tokenizer():
@@ -59,7 +66,7 @@ def tiny_tokenizer():
 def write_tiny(folder, shape="llama", *, seed=0):
     """Write a model's folder and return it."""
     tokenizer = tiny_tokenizer()
-    kind, more = _CONFIGS[shape]
+    kind, more = (_CONFIGS | _OTHER_CONFIGS)[shape]
     torch.manual_seed(seed)
     config = kind(**_SIZES, **more, vocab_size=len(tokenizer), eos_token_id=0, pad_token_id=0, bos_token_id=None)
     model = transformers.AutoModelForCausalLM.from_config(config)

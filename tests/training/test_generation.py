@@ -11,7 +11,7 @@ import transformers
 from local_backend.engine.serving import Deltas, Speaker
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
-from tests.training.chatty import SHAPES, write_adapter, write_tiny
+from tests.training.chatty import OTHER_SHAPES, SHAPES, write_adapter, write_tiny
 
 QUESTIONS = [
     "the cat",
@@ -208,9 +208,40 @@ def test_the_context_limits_prompt_and_answer(tmp_path, speaker):
     assert reason == "stop" or answer.n_prompt_tokens + len(tokens) == 1024
 
 
-def test_unknown_architectures_are_refused(tmp_path, speaker):
-    folder = write_tiny(tmp_path / "model")
-    config = (folder / "config.json").read_text().replace('"llama"', '"gpt_neox"')
-    (folder / "config.json").write_text(config)
-    with pytest.raises(UserError, match="gpt_neox"):
-        speaker.chat(ModelRef(base=str(folder)), greedy("the cat"))
+@pytest.mark.parametrize("shape", OTHER_SHAPES)
+def test_other_architectures_take_the_plain_path(shape, tmp_path, speaker):
+    """Capped scores, parallel blocks, and a state instead of attention: by transformers' own cache."""
+    folder = write_tiny(tmp_path / "model", shape)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    answers = [speaker.chat(ModelRef(base=str(folder)), greedy(text, n=10)) for text in QUESTIONS]
+    for text, answer in zip(QUESTIONS, answers, strict=True):
+        ids, _ = reference(model, tokenizer, text, n=10)
+        assert text_of(answer) == tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_whole_tuned_weights_speak_with_their_base_models_tokenizer(tmp_path, speaker):
+    base, tuned = write_tiny(tmp_path / "base"), write_tiny(tmp_path / "tuned", seed=9)
+    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (tuned / file).unlink()
+    texts = [
+        text_of(speaker.chat(ModelRef(base=str(base), tuned_dir=dir_), greedy("the cat"))) for dir_ in (None, tuned)
+    ]
+    model = transformers.AutoModelForCausalLM.from_pretrained(tuned).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    assert texts[1] == tokenizer.decode(reference(model, tokenizer, "the cat", n=24)[0], skip_special_tokens=True)
+    assert texts[0] != texts[1]
+
+
+def test_deleted_weights_are_named_as_the_reason(tmp_path, speaker):
+    base = write_tiny(tmp_path / "base")
+    with pytest.raises(UserError, match="no longer there"):
+        speaker.chat(ModelRef(base=str(base), tuned_dir=tmp_path / "gone"), greedy("the cat"))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+def test_an_adapter_for_another_model_is_refused(tmp_path, speaker):
+    base, other = write_tiny(tmp_path / "base"), write_tiny(tmp_path / "other", "gpt-neox")
+    adapter = write_adapter(tmp_path / "tuned", base, seed=0)
+    with pytest.raises(UserError, match="can't be used with its base model"):
+        speaker.chat(ModelRef(base=str(other), tuned_dir=adapter), greedy("the cat"))
