@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from typing_extensions import Self
 
@@ -18,6 +18,7 @@ from ftclient.evaluate.chat import Prompt
 from ftclient.evaluate.compare import Comparison
 from ftclient.home import default_home
 from ftclient.hosts import Host, MethodType
+from ftclient.jobs.export import ExportFormat
 from ftclient.jobs.job import Job
 from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.local import PullProgress
@@ -36,44 +37,6 @@ if TYPE_CHECKING:
 _LOCAL_INSTALL = 'pip install "ftclient[local]"'
 
 
-class _ForOpenAI(Protocol):
-    def __call__(
-        self,
-        *,
-        api_key: str | None = None,
-        base_url: str | None = None,
-        home: Path | str | None = None,
-        **options: Any,
-    ) -> Client: ...
-
-
-class _OpenAI:
-    """`Client.openai(...)` makes a client for OpenAI; `client.openai` is the official client underneath."""
-
-    @overload
-    def __get__(self, client: None, owner: type[Client]) -> _ForOpenAI: ...
-    @overload
-    def __get__(self, client: Client, owner: type[Client]) -> OpenAI: ...
-    def __get__(self, client: Client | None, owner: type[Client]) -> _ForOpenAI | OpenAI:
-        if client is not None:
-            return client._official  # noqa: SLF001 - one class in two parts
-
-        def make(
-            *,
-            api_key: str | None = None,
-            base_url: str | None = None,
-            home: Path | str | None = None,
-            **options: Any,
-        ) -> Client:
-            return owner(
-                connect.official(hosts.OPENAI, api_key=api_key, base_url=base_url, **options),
-                host=hosts.OPENAI,
-                home=home,
-            )
-
-        return make
-
-
 class Client:
     """Fine-tuning at one host, through the official client.
 
@@ -85,7 +48,7 @@ class Client:
     Methods that ask the host raise AuthError, AccessError, RateLimitError, UnavailableError or BackendError.
     """
 
-    openai = _OpenAI()
+    openai = connect.OpenAIAccess()
 
     def __init__(self, openai: OpenAI, *, host: Host | None = None, home: Path | str | None = None) -> None:
         self._official = openai
@@ -382,6 +345,23 @@ class Client:
             from ftclient.jobs.local import pull
 
             pull(self._official, self.host, model, progress=progress)
+
+    def export(self, model: str, *, to: Path | str, form: ExportFormat = "adapter", **options: str) -> list[Path]:
+        """Take a model away from the local backend, into a new folder, and return its files.
+
+        Args:
+            model: A tuned model, or a base model.
+            to: The folder; it must not be there yet, or be empty.
+            form: `adapter` (as PEFT reads it), `merged` (whole weights as safetensors), or `gguf`.
+            options: quantisation ("f16", "q8_0", "q4_0") of a gguf.
+
+        Raises:
+            UnsupportedError: Hosted models cannot be taken away.
+            FileExistsError: There is something in the folder.
+        """
+        from ftclient.jobs.export import export
+
+        return export(self._official, self.host, model, to=Path(to), form=form, options=options)
 
     def machine(self) -> dict[str, Any]:
         """Return the state of the local backend's machine; {} at other hosts."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from urllib.parse import urlsplit
 
 from ftclient import hosts
@@ -13,6 +15,44 @@ from ftclient.wire import missing_key
 
 if TYPE_CHECKING:
     from openai import OpenAI
+
+_Made_co = TypeVar("_Made_co", covariant=True)
+_Made = TypeVar("_Made")
+
+
+class _ForOpenAI(Protocol[_Made_co]):
+    def __call__(
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        home: Path | str | None = None,
+        **options: Any,
+    ) -> _Made_co: ...
+
+
+class OpenAIAccess:
+    """`Client.openai(...)` makes a client for OpenAI; `client.openai` is the official client underneath."""
+
+    @overload
+    def __get__(self, client: None, owner: Callable[..., _Made]) -> _ForOpenAI[_Made]: ...
+    @overload
+    def __get__(self, client: object, owner: Callable[..., _Made]) -> OpenAI: ...
+    def __get__(self, client: Any, owner: Callable[..., _Made]) -> _ForOpenAI[_Made] | OpenAI:
+        """Return the one or the other."""
+        if client is not None:
+            found: OpenAI = client._official  # noqa: SLF001 - one class in two parts
+            return found
+
+        def make(
+            *, api_key: str | None = None, base_url: str | None = None, home: Path | str | None = None, **options: Any
+        ) -> _Made:
+            """Connect to OpenAI; options go on to `openai.OpenAI`."""
+            made = official(hosts.OPENAI, api_key=api_key, base_url=base_url, **options)
+            return owner(made, host=hosts.OPENAI, home=home)
+
+        return make
+
 
 _NO_KEY = "none"
 """What is sent to servers of this project that ask for no key; the official client insists on one."""

@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftclient.cli.session import err, say
-from ftclient.errors import BackendError
 
 if TYPE_CHECKING:
     from ftclient.client import Client
-
-_NO_SUCH_CALL = (404, 405)
-"""A server that cannot show its downloads fetches the model all the same, on first use."""
 
 
 def fetch_model(client: Client, model: str) -> None:
@@ -21,11 +17,7 @@ def fetch_model(client: Client, model: str) -> None:
     machine = client.machine()
     at_hand = {each["name"] for each in machine.get("models", []) if each.get("cached")}
     if machine.get("engine") == "torch" and model not in at_hand:
-        try:
-            _pull(client, model)
-        except BackendError as error:
-            if error.status_code not in _NO_SUCH_CALL:
-                raise
+        _pull(client, model)
 
 
 def _pull(client: Client, model: str) -> None:
@@ -40,6 +32,8 @@ def _pull(client: Client, model: str) -> None:
         def tell(file: str, done_bytes: int, total_bytes: int | None) -> None:
             if file not in tasks:
                 tasks[file] = bar.add_task(escape(file))
-            bar.update(tasks[file], completed=done_bytes, total=total_bytes)
+            is_there = total_bytes is not None and done_bytes >= total_bytes
+            text = f"{file}, getting it ready" if is_there else file
+            bar.update(tasks[file], completed=done_bytes, total=total_bytes, description=escape(text))
 
         client.pull(model, progress=tell)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
-from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
+from ftclient.cli.session import as_object, connected, current, err, say, show, show_json, show_table
+from ftclient.jobs.export import ExportFormat
 
 DeleteOption = Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this one, for good.")]
 
@@ -18,6 +20,28 @@ def register(app: typer.Typer) -> None:
         epilog="[bold]ftclient models[/bold]\n\n"
         "[bold]ftclient models --delete ft:smollm2-135m:personal::a1b2c3d4[/bold]"
     )(models)
+    app.command(epilog="[bold]ftclient export ft:smollm2-135m:personal::a1b2c3d4 --format gguf --to my-model[/bold]")(
+        export
+    )
+
+
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A tuned model, or a base model.")],
+    *,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="A new folder.")],
+    form: Annotated[ExportFormat, typer.Option("--format", help="For PEFT; whole weights; for llama.cpp.")] = "adapter",
+    quantisation: Annotated[Literal["f16", "q8_0", "q4_0"], typer.Option(help="Of a gguf.")] = "q8_0",
+) -> None:
+    """Take a tuned model away from the local backend, in a form that other programs read."""
+    with connected() as client, err().status("Writing the model ..."):
+        try:
+            files = client.export(model, to=to, form=form, quantisation=quantisation)
+        except FileExistsError as error:
+            raise typer.BadParameter(str(error), param_hint="--to") from error
+    if current.as_json:
+        show_json({"model": model, "format": form, "files": [str(file) for file in files]})
+    else:
+        show(*map(str, files))
 
 
 def files(*, delete: DeleteOption = None) -> None:

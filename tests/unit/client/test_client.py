@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from ftclient import Client, DataError, Dataset, JobNotFoundError, LocalOptions, Simulate, Supervised
+from ftclient import BackendError, Client, DataError, Dataset, JobNotFoundError, LocalOptions, Simulate, Supervised
 
 
 def example(number: int) -> dict[str, object]:
@@ -179,3 +179,9 @@ def test_a_newer_home_is_refused_with_words(ft_client: Client, data: Dataset) ->
     other = Client(ft_client.openai, host=ft_client.host, home=ft_client.home)
     with pytest.raises(FtclientError, match="format 99, this one reads 1"):
         other.upload(data)
+
+
+def test_pulling_a_model_that_nobody_knows_says_which_are_known(ft_client: Client) -> None:
+    ft_client.pull("smollm2-135m")
+    with pytest.raises(BackendError, match="smollm2-135m"):
+        ft_client.pull("nonesuch")
