@@ -60,19 +60,19 @@ def serve(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Work on the jobs of a home until none is left."""
-    from local_backend.runner import Runner, engine_for
+    from local_backend.runner import Engines, Runner
     from local_backend.start import start_process
     from local_backend.store.database import Store
 
     settings = _settings(options)
     store = Store(settings.server_dir)
 
-    def replace() -> None:
+    def make_way() -> None:
         start_process(settings)
         os._exit(FAILED)  # threads of an engine that hangs would keep a milder end waiting
 
     try:
-        runner = Runner(settings, store, engine_for(settings), replace=replace)
+        runner = Runner(settings, store, Engines(settings), make_way=make_way)
         signal.signal(signal.SIGTERM, lambda *_: runner.stop.set())
         runner.run()
     finally:

@@ -14,12 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from local_backend.names import is_tuned, random_text
 from local_backend.recorder import JobRecorder, StoppedError, result_csv
-from local_backend.settings import Settings
+from local_backend.settings import EngineName, Settings
 from local_backend.store.blobs import Incoming, blob_path
 from local_backend.store.database import Store
 from local_backend.store.models import Models
@@ -27,6 +30,7 @@ from local_backend.store.sweep import sweep_job
 from local_backend.store.tables import JobRow
 from local_backend.store.work import Work
 from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Signal, Task
+from local_backend.trace import where
 from local_backend.validation import validate
 
 IDLE_S = 3.0
@@ -47,6 +51,22 @@ _LOCK_PATIENCE_S = 0.5
 """Longer than anybody holds the lock just to look whether it is free."""
 
 log = logging.getLogger("local_backend.runner")
+
+
+class Engines:
+    """The engines by name, each loaded on first use. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._loaded: dict[str, Engine] = {}
+
+    def get(self, name: str) -> Engine:
+        """Return an engine."""
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = engine_for(replace(self._settings, engine=cast("EngineName", name)))
+            return self._loaded[name]
 
 
 def engine_for(settings: Settings) -> Engine:
@@ -110,23 +130,24 @@ class Runner:
     """Works on the jobs of one home. `run` returns when none is left, another runner is at it, or `stop` is set."""
 
     def __init__(
-        self, settings: Settings, store: Store, engine: Engine, *, replace: Callable[[], None] | None = None
+        self, settings: Settings, store: Store, engines: Engines, *, make_way: Callable[[], None] | None = None
     ) -> None:
         self._settings = settings
         self._store = store
-        self._engine = engine
+        self._engines = engines
         self._work = Work(store, owner=random_text(16))
         self.stop = threading.Event()
         self.wake = threading.Event()
-        self._replace = replace
+        self._make_way = make_way
         """Ends this process and starts another runner; None: it runs in a thread, which cannot be ended."""
         self._job: str | None = None
         self._unwanted_since: float | None = None
+        self._beat_at = -BEAT_S
 
     def run(self) -> bool:
         """Work until nothing is left; False if another runner has the lock."""
         while True:
-            pid = 0 if self._replace is None else os.getpid()
+            pid = 0 if self._make_way is None else os.getpid()
             with held_lock(lock_path(self._settings), pid=pid) as mine:
                 if not mine:
                     return False
@@ -162,18 +183,26 @@ class Runner:
 
     def _attend(self, done: threading.Event) -> None:
         """Beside the training: look at the files of new jobs, and show that the runner is alive."""
-        last_beat = 0.0
         while not done.is_set():
-            job = self._work.next_to_validate()
-            if job is not None:
-                self._validate(job)
-                self.wake.set()
-            if time.monotonic() - last_beat > BEAT_S:
-                self._work.beat(self._job)
-                self._replace_if_stuck()
-                last_beat = time.monotonic()
-            if job is None:
+            try:
+                is_busy = self._attend_once()
+            except (OSError, SQLAlchemyError) as error:  # a full disk, above all: it may get better
+                log.error("the store cannot be used: %s", type(error).__name__)  # noqa: TRY400 - no training text
+                is_busy = False
+                done.wait(BEAT_S)
+            if not is_busy:
                 done.wait(POLL_S)
+
+    def _attend_once(self) -> bool:
+        job = self._work.next_to_validate()
+        if job is not None:
+            self._validate(job)
+            self.wake.set()
+        if time.monotonic() - self._beat_at > BEAT_S:
+            self._work.beat(self._job)
+            self._replace_if_stuck()
+            self._beat_at = time.monotonic()
+        return job is not None
 
     def _replace_if_stuck(self) -> None:
         """An engine that does not notice a cancel keeps all other jobs from running: then this process ends."""
@@ -182,9 +211,9 @@ class Runner:
             self._unwanted_since = None
         elif self._unwanted_since is None:
             self._unwanted_since = time.monotonic()
-        elif time.monotonic() - self._unwanted_since > STUCK_S and self._replace is not None:
+        elif time.monotonic() - self._unwanted_since > STUCK_S and self._make_way is not None:
             log.error("%s: still busy %d s after its end; another runner takes over", job, STUCK_S)
-            self._replace()
+            self._make_way()
 
     def _validate(self, job: JobRow) -> None:
         try:
@@ -192,7 +221,7 @@ class Runner:
         except JobError as error:
             self._work.rejected(job.id, error=error_object(error), notes=[])
         except Exception as error:  # noqa: BLE001 - whatever it is, this job fails and the next ones go on
-            _log_crash(job.id, error)
+            log.error("%s: %s", job.id, where(error))  # noqa: TRY400 - messages may quote training text
             self._work.rejected(job.id, error=error_object(_crash(error)), notes=[])
         else:
             self._work.validated(job.id, hyperparameters=verdict.hyperparameters, notes=verdict.notes)
@@ -206,7 +235,7 @@ class Runner:
         except JobError as error:
             self._work.failed(job.id, error_object(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, this job fails and the next ones go on
-            _log_crash(job.id, error)
+            log.error("%s: %s", job.id, where(error))  # noqa: TRY400 - messages may quote training text
             self._work.failed(job.id, error_object(_crash(error)))
         finally:
             self._job = None
@@ -220,7 +249,7 @@ class Runner:
         task.work_dir.mkdir(mode=0o700, exist_ok=True)
         recorder = JobRecorder(self._work, job, stop=self.stop)
         with closing(recorder):
-            outcome = self._engine.train(task, recorder)
+            outcome = self._engines.get(job.engine).train(task, recorder)
         log.info("%s: %s", job.id, outcome.kind)
         if outcome.kind == "paused":
             self._work.paused(job.id, outcome, base=task.model.base)
@@ -281,13 +310,3 @@ def _crash(error: Exception) -> JobError:
         return JobError("server_error", f"The training stopped: {error.strerror}. Free some room and try again.")
     name = type(error).__name__
     return JobError("server_error", f"The training stopped on an internal error ({name}); runner.log says where.")
-
-
-def _log_crash(job_id: str, error: Exception) -> None:
-    """Log where it happened, but no message: messages may quote training text."""
-    frames = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append(f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    log.error("%s: %s at %s", job_id, type(error).__name__, " <- ".join(reversed(frames)))

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from local_backend.runner import Runner, holder, is_running
+from sqlalchemy.exc import SQLAlchemyError
+
+from local_backend.runner import Engines, Runner, holder, is_running
 from local_backend.settings import Settings
 from local_backend.store.database import Store
 from local_backend.store.work import Work, runner_row
-from local_backend.task import Engine
+
+_STOP_WAIT_S = 60.0
+"""Longer than a step takes, which a runner's thread finishes before it stops."""
 
 _BOOT_S = 2.0
 """Longer than a runner takes from its start to its lock."""
+
+log = logging.getLogger("local_backend.start")
 
 STALE_S = 60.0
 """A runner shows its life every two seconds; one that has not for so long does not work any more."""
@@ -38,20 +44,20 @@ class Starter(Protocol):
         """End what runs inside this process; its job goes on when the home is next opened."""
 
 
-def starter_for(settings: Settings, store: Store, *, engine: Callable[[], Engine]) -> Starter:
+def starter_for(settings: Settings, store: Store, *, engines: Engines) -> Starter:
     """Return the starter that the settings name."""
     if settings.runner == "thread":
-        return ThreadStarter(settings, store, engine=engine)
+        return ThreadStarter(settings, store, engines=engines)
     return ProcessStarter(settings, store)
 
 
 class ThreadStarter:
     """Runs jobs in a thread of this process."""
 
-    def __init__(self, settings: Settings, store: Store, *, engine: Callable[[], Engine]) -> None:
+    def __init__(self, settings: Settings, store: Store, *, engines: Engines) -> None:
         self._settings = settings
         self._store = store
-        self._engine = engine
+        self._engines = engines
         self._lock = threading.Lock()
         self._runner: Runner | None = None
         self._thread: threading.Thread | None = None
@@ -67,7 +73,7 @@ class ThreadStarter:
                 return
             if not Work(self._store, owner="").is_waited_for():
                 return
-            self._runner = Runner(self._settings, self._store, self._engine())
+            self._runner = Runner(self._settings, self._store, self._engines)
             self._thread = threading.Thread(target=self._run, args=(self._runner,), name="ftclient-runner", daemon=True)
             self._thread.start()
 
@@ -79,18 +85,27 @@ class ThreadStarter:
         if runner is not None and thread is not None:
             runner.stop.set()
             runner.wake.set()
-            thread.join()
+            thread.join(_STOP_WAIT_S)
 
     def _run(self, runner: Runner) -> None:
         """Run until nothing is left. A job created at the last moment is seen here or starts another thread."""
         while True:
-            had_lock = runner.run()
+            had_lock = _run(runner)
             with self._lock:
                 if runner.stop.is_set() or not Work(self._store, owner="").is_waited_for():
                     self._runner = self._thread = None
                     return
             if not had_lock:
-                runner.wake.wait(0.2)
+                runner.stop.wait(0.2)
+
+
+def _run(runner: Runner) -> bool:
+    """Run; False: another runner has the lock, or the store could not be used and is to be tried again."""
+    try:
+        return runner.run()
+    except (OSError, SQLAlchemyError) as error:
+        log.error("the store cannot be used: %s", type(error).__name__)  # noqa: TRY400 - messages may quote data
+        return False
 
 
 class ProcessStarter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -146,8 +147,8 @@ def _check(job: JobRow, blobs: Path, *, param: str) -> Report:
 def job_error(report: Report, *, job: JobRow, param: str) -> JobError:
     """Return the error with which a job fails over a bad file: OpenAI names the first problem only."""
     is_training = param == "training_file"
-    errors = [issue for issue in report.issues if issue.severity == "error"]
-    first = next((issue for issue in errors if issue.code != "too_few_examples"), errors[0])
+    errors = (issue for issue in report.issues if issue.severity == "error")
+    first = min(itertools.islice(errors, 2), key=lambda issue: issue.code == "too_few_examples")
     name = "training" if is_training else "validation"
     if first.code == "too_few_examples":
         text = f"Training file has {report.n_examples} example(s), but must have at least 10 examples"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +10,7 @@ from fastapi import Depends, Request
 from local_backend.api.errors import ApiError, model_not_found
 from local_backend.models import resolve
 from local_backend.names import is_tuned
-from local_backend.runner import engine_for
+from local_backend.runner import Engines
 from local_backend.settings import Settings
 from local_backend.start import Starter, starter_for
 from local_backend.store.answers import Idempotency
@@ -36,20 +34,19 @@ class Backend:
         self.jobs = Jobs(self.store)
         self.models = Models(self.store)
         self.permissions = Permissions(self.store)
-        self._engine_lock = threading.Lock()
+        self.engines = Engines(settings)
         sweep_home(self.store)
-        self.runner: Starter = starter_for(settings, self.store, engine=lambda: self.engine)
+        self.runner: Starter = starter_for(settings, self.store, engines=self.engines)
         self.runner.ensure()
 
-    @property
-    def engine(self) -> Engine:
-        """The engine, loaded on first use."""
-        with self._engine_lock:
-            return self._engine
+    def engine_of(self, model: str) -> str:
+        """The name of the engine that a model belongs to: tuned ones to the engine that trained them."""
+        row = self.models.get(model) if is_tuned(model) else None
+        return self.settings.engine if row is None else row.engine
 
-    @cached_property
-    def _engine(self) -> Engine:
-        return engine_for(self.settings)
+    def engine(self, model: str) -> Engine:
+        """The engine that a model belongs to, loaded on first use."""
+        return self.engines.get(self.engine_of(model))
 
     def find_model(self, name: str) -> ModelRef:
         """Return the model of a name: tuned, checkpoint, alias or base.

@@ -80,7 +80,7 @@ def _parse(body: dict[str, Any]) -> CreateChat:
 
 
 def _start(here: Backend, model: str, chat: ChatRequest) -> Answer:
-    return here.engine.chat(here.find_model(model), chat)
+    return here.engine(model).chat(here.find_model(model), chat)
 
 
 def _fingerprint(here: Backend) -> str:

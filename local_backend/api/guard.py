@@ -7,13 +7,17 @@ the checks of Host and Origin stop both. There are no CORS headers.
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from local_backend.api.errors import ApiError
+from local_backend.api.errors import ApiError, to_api_error
+from local_backend.trace import where
+
+log = logging.getLogger("local_backend.api")
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -32,14 +36,24 @@ class Guard:
         headers = Headers(scope=scope)
         request_id = f"req_{secrets.token_hex(16)}"
 
+        has_begun = False
+
         async def send_with_id(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
         error = refusal(headers, token=self._token)
         app = self._app if error is None else error.response()
-        await app(scope, receive, send_with_id)
+        try:
+            await app(scope, receive, send_with_id)
+        except Exception as failure:  # the last place where it can become an answer
+            if has_begun:
+                raise
+            log.error("%s: %s", request_id, where(failure))  # noqa: TRY400 - messages may quote training text
+            await to_api_error(failure).response()(scope, receive, send_with_id)
 
 
 def refusal(headers: Headers, *, token: str | None) -> ApiError | None:

@@ -159,8 +159,9 @@ def new_job(here: Backend, body: CreateJob) -> NewJob:
             param="method.type",
             code="unsupported_method",
         )
-    if body.method_type not in METHODS[here.settings.engine]:
-        text = f"The {here.settings.engine} engine does not train '{body.method_type}' yet: use 'supervised'."
+    engine = here.engine_of(body.model)
+    if body.method_type not in METHODS[engine]:
+        text = f"The {engine} engine does not train '{body.method_type}' yet: use 'supervised'."
         raise ApiError(text, param="method.type", code="unsupported_method")
     model = _trainable(here, body.model)
     return NewJob(
@@ -174,6 +175,7 @@ def new_job(here: Backend, body: CreateJob) -> NewJob:
         metadata=body.metadata,
         integrations=[item.model_dump(exclude_none=True) for item in body.integrations or []],
         local=body.local.model_dump(),
+        engine=engine,
     )
 
 
@@ -191,7 +193,7 @@ def _trainable(here: Backend, name: str) -> str:
     """The canonical name of a model that can be tuned."""
     try:
         ref = here.find_model(name) if is_tuned(name) else ModelRef(base=resolve(name, settings=here.settings))
-        here.engine.check_model(ref)
+        here.engine(name).check_model(ref)
     except (UserError, ApiError) as error:
         text = f"Model {name[:120]} is not available for fine-tuning or does not exist. {error.message}"
         raise ApiError(text, param="model", code=error.code or "model_not_available") from error

@@ -56,7 +56,7 @@ def plan(body: CreateJob, here: Here) -> JSONResponse:
     new = new_job(here, body)
     n_examples = count_examples(here.files.path(new.training))
     task = _task_of(here, new, n_examples=n_examples)
-    forecast = here.engine.forecast(task)
+    forecast = here.engine(new.model).forecast(task)
     numbers = task.hyperparameters
     given = new.hyperparameters.get("n_epochs", "auto")
     return JSONResponse(
@@ -84,14 +84,16 @@ def plan(body: CreateJob, here: Here) -> JSONResponse:
 def check_data(body: CheckBody, here: Here) -> JSONResponse:
     """Check a file with the model's own tokenizer; the answer is the report's JSON."""
     row = find_file(here, body.training_file)
-    report = check(here.files.path(row), here.find_model(body.model), method=body.method, engine=here.engine)
+    report = check(
+        here.files.path(row), here.find_model(body.model), method=body.method, engine=here.engine(body.model)
+    )
     return JSONResponse(report.to_json())
 
 
 @router.post("/render")
 def render(body: RenderBody, here: Here) -> JSONResponse:
     """Show an example token by token, with the weight of each in the loss."""
-    tokens = here.engine.render(here.find_model(body.model), body.example, body.method)
+    tokens = here.engine(body.model).render(here.find_model(body.model), body.example, body.method)
     n_loss = sum(token["weight"] > 0 for token in tokens)
     return JSONResponse({"tokens": tokens, "n_tokens": len(tokens), "n_loss_tokens": n_loss})
 
@@ -152,7 +154,7 @@ def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:
     return {
         "id": row.id,
         "status": row.status,
-        "engine": here.settings.engine,
+        "engine": row.engine,
         "facts": row.facts,
         "progress": {**progress, **row.progress},
         "notes": row.notes,

@@ -43,7 +43,7 @@ def memory_bytes() -> int:
 
 def _device(here: Backend) -> dict[str, Any]:
     """What the engine computes with; torch's own answer where it trains."""
-    describe: Callable[[], dict[str, Any]] | None = getattr(here.engine, "describe", None)
+    describe: Callable[[], dict[str, Any]] | None = getattr(here.engines.get(here.settings.engine), "describe", None)
     facts = describe() if describe is not None else {}
     defaults = {"device": None, "precision": None, "precision_reason": None, "torch": None, "threads": os.cpu_count()}
     return {name: facts.get(name, value) for name, value in defaults.items()}

@@ -50,7 +50,7 @@ def export(
 ) -> StreamingResponse:
     """Write a model in a format of other programs and send its folder as a tar stream."""
     ref = here.find_model(model)
-    if here.settings.engine != "torch":
+    if here.engine_of(model) != "torch":
         raise ApiError("The simulated engine has no weights to export.", param="model", code="export_not_supported")
     from local_backend.engine.export import export as write_export
 

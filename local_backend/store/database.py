@@ -110,6 +110,7 @@ def _connect(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         connect_args={"timeout": _BUSY_TIMEOUT_MS / 1000, "check_same_thread": False, "isolation_level": None},
+        hide_parameters=True,  # they hold what users sent; errors end in logs
         **_POOL,
     )
     event.listen(engine, "connect", _set_up)

@@ -43,6 +43,7 @@ class NewJob:
     metadata: Mapping[str, str] | None
     integrations: list[Any]
     local: Mapping[str, Any]
+    engine: str
 
 
 class Jobs:
@@ -206,6 +207,7 @@ def _new_row(new: NewJob) -> JobRow:
         job_metadata=dict(new.metadata) if new.metadata else None,
         integrations=new.integrations,
         local=dict(new.local),
+        engine=new.engine,
         facts={},
         progress={},
         notes=[],

@@ -100,6 +100,8 @@ class JobRow(Table):
     job_metadata: Mapped[dict[str, Any] | None]
     integrations: Mapped[list[Any]]
     local: Mapped[dict[str, Any]]
+    engine: Mapped[str]
+    """What trains it; a home may have been opened with another engine since."""
     validated: Mapped[bool] = mapped_column(default=False)
     owner: Mapped[str | None]
     """The run of a runner that works on it; None: nobody does."""
@@ -151,6 +153,7 @@ class ModelRow(Table):
     created: Mapped[int]
     base: Mapped[str]
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    engine: Mapped[str]
     model_dir: Mapped[str]
     deleted: Mapped[bool] = mapped_column(default=False)
 

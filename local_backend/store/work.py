@@ -156,7 +156,7 @@ class Work:
             )
             name = tuned_name(base, suffix=row.suffix)
             _show_checkpoints(session, row, base=base, final=name)
-            _add_model(session, name, base=base, job_id=job_id, model_dir=str(outcome.model_dir))
+            _add_model(session, name, base=base, job=row, model_dir=str(outcome.model_dir))
             row.status, row.owner, row.finished_at = "succeeded", None, now()
             row.result_files, row.fine_tuned_model = [file.id], name
             row.trained_tokens = outcome.trained_tokens
@@ -177,7 +177,7 @@ class Work:
                 found = _add_checkpoint(session, job_id, step=step, model_dir=outcome.model_dir, metrics=metrics)
                 if found.model is None:
                     found.model = checkpoint_name(base, suffix=row.suffix, step=step)
-                    _add_model(session, found.model, base=base, job_id=job_id, model_dir=found.model_dir)
+                    _add_model(session, found.model, base=base, job=row, model_dir=found.model_dir)
             add_event(session, job_id, "Fine-tuning job paused")
 
     def failed(self, job_id: str, error: Mapping[str, Any]) -> None:
@@ -196,7 +196,7 @@ class Work:
         """Add a sentence to the job's details."""
         with self._store.write() as session:
             row = _row(session, job_id)
-            if text not in row.notes:
+            if self._signal(row) is not Signal.CANCEL and text not in row.notes:
                 row.notes = [*row.notes, text]
 
     def _signal(self, row: JobRow) -> Signal:
@@ -214,8 +214,8 @@ def _fail(session: Session, row: JobRow, error: Mapping[str, Any]) -> None:
     add_event(session, row.id, str(error["message"]), level="error")
 
 
-def _add_model(session: Session, name: str, *, base: str, job_id: str, model_dir: str) -> None:
-    session.add(ModelRow(id=name, created=now(), base=base, job_id=job_id, model_dir=model_dir))
+def _add_model(session: Session, name: str, *, base: str, job: JobRow, model_dir: str) -> None:
+    session.add(ModelRow(id=name, created=now(), base=base, job_id=job.id, engine=job.engine, model_dir=model_dir))
 
 
 def _add_checkpoint(
@@ -253,7 +253,7 @@ def _show_checkpoints(session: Session, row: JobRow, *, base: str, final: str) -
             found.model = final
             continue
         found.model = checkpoint_name(base, suffix=row.suffix, step=found.step_number)
-        _add_model(session, found.model, base=base, job_id=row.id, model_dir=found.model_dir)
+        _add_model(session, found.model, base=base, job=row, model_dir=found.model_dir)
         text = f"Checkpoint created at step {found.step_number} with Snapshot ID: {found.model}"
         add_event(session, row.id, text)
 
