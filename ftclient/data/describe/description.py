@@ -181,7 +181,8 @@ def _tokens(report: Report, sizes: Mapping[int, int], limits: Limits, model: str
     context = limits.context_tokens
     n_too_long = sum(size > context for size in sizes.values()) if context is not None else 0
     # A backend that counts with the model's own tokenizer says how many tokens there are, and not by whom.
-    own = {} if counted["by_role"] else {"encoding": f"the tokenizer of {model}", "trained": None}
+    by_role = any(counted["by_role"].values())
+    own = {} if by_role else {"encoding": f"the tokenizer of {model}", "trained": None, "by_role": {}}
     return {
         **counted,
         **own,

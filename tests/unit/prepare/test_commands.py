@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ftclient.data import Dataset
+from tests.e2e.serving import simulated_server
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "10_messy_csv"
 
@@ -118,6 +119,19 @@ def test_report_in_json_and_as_a_page(mails):
     assert {"secrets", "personal_data", "garbled", "ambiguous", "label_variants", "duplicates"} <= set(codes)
     assert found["tokens"]["context_tokens"] == 65_536
     assert "まず直すべき点" in page.read_text()
+
+
+def test_a_local_model_counts_and_shows_with_its_own_tokenizer(mails, tmp_path):
+    """Against a real server with the simulated engine, whose tokens are words."""
+    with simulated_server(tmp_path) as url:
+        done = ftclient("report", mails, "--backend", url, "--model", "smollm2-135m", "--json")
+    found = json.loads(done.stdout)
+    assert found["tokens"]["encoding"] == "the tokenizer of smollm2-135m"
+    assert found["tokens"]["total"] > 1000
+    assert found["tokens"]["trained"] is None
+    trained = [token["text"] for token in found["trained"][0]["tokens"] if token["weight"] > 0]
+    assert trained[0] == "assistant"
+    assert trained[1] in {"delivery", "billing", "returns", "account", "product"}
 
 
 @pytest.mark.parametrize("command", ["convert", "clean", "split", "report"])
