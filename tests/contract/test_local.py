@@ -101,3 +101,10 @@ def test_the_machine_says_what_it_is_and_has(api):
     assert machine["free_disk_bytes"] > 0
     assert {"alive", "pid", "job"} == set(machine["runner"])
     assert MODEL in {model["name"] for model in machine["models"]}
+
+
+def test_a_result_file_comes_plain_where_that_is_asked(api, train):
+    result = train().result_files[0]
+    plain = api.files.content(result, extra_query={"encoding": "plain"}).read()
+    assert plain.startswith(b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,")
+    assert len(plain) == api.files.retrieve(result).bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,3 +102,41 @@ def send(transport: httpx2.ASGITransport, method: str, path: str, body: object =
             return await client.request(method, path, json=body)
 
     return asyncio.run(once())
+
+
+def test_a_server_killed_in_the_middle_of_an_upload_keeps_nothing_of_it(tmp_path: Path):
+    """kill -9 while bytes arrive: no half file is listed, no content lies in the store, and the next upload works."""
+    command = [sys.executable, "-m", "local_backend", "serve", "--port", "0", "--engine", "simulated"]
+    command += ["--home", str(tmp_path), "--cache", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    url = address_of(process)
+    incoming = tmp_path / "server" / "incoming"
+
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n' + examples(5000)
+        while not any(path.stat().st_size for path in incoming.iterdir()):
+            yield examples(1000)
+        process.kill()
+        while process.poll() is None:
+            yield examples(1000)
+
+    with pytest.raises(httpx2.TransportError):
+        httpx2.post(f"{url}/files", content=body(), headers={"content-type": "multipart/form-data; boundary=x"})
+    process.communicate(timeout=30)
+    assert list((tmp_path / "server" / "files").iterdir()) == []
+    with server(tmp_path) as again, behind_http(again) as client:
+        assert list(client.files.list()) == []
+        assert client.files.create(file=("a.jsonl", examples(10)), purpose="fine-tune").status == "processed"
+
+
+def test_what_nobody_foresaw_is_still_an_answer(tmp_path: Path):
+    """A content that has vanished from the disk gives a 500 in OpenAI's shape, and no traceback to the client."""
+    with server(tmp_path) as url, behind_http(url) as client:
+        file = client.files.create(file=("a.jsonl", examples(10)), purpose="fine-tune")
+        for path in (tmp_path / "server" / "jobs", tmp_path / "server" / "incoming"):
+            path.rmdir()
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.files.create(file=("a.jsonl", examples(10)), purpose="fine-tune")
+        assert set(caught.value.body) == {"message", "type", "param", "code"}
+        assert str(tmp_path) not in str(caught.value.body)
+        assert client.files.retrieve(file.id).id == file.id
