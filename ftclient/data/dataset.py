@@ -15,6 +15,7 @@ from typing import IO, Any
 from ftclient.data.chat import Format, format_of
 from ftclient.data.check import Progress, check_file
 from ftclient.data.limits import OPENAI_LIMITS, Limits, Method
+from ftclient.data.new_file import new_file
 from ftclient.data.reader import BOM, dump_line, is_compressed, open_binary, parse_line
 from ftclient.data.report import Report
 from ftclient.data.tokens import encoding_for
@@ -167,14 +168,15 @@ class Dataset:
         return target
 
     def write(self, path: str | Path) -> Dataset:
-        """Write the content to `path`, in one piece or not at all, and return it as a dataset."""
-        path = Path(path)
-        with self.open() as source, tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as target:
+        """Write the content to `path` (.jsonl or .jsonl.gz), in one piece or not at all; returns it as a dataset.
+
+        Raises:
+            DataError: The folder does not exist, or the name asks for zst.
+        """
+        if Path(path).suffix == ".zst":
+            raise DataError(f"{path} cannot be written: name a .jsonl or .jsonl.gz file.")
+        with self.open() as source, new_file(path, overwrite=True) as target:
             shutil.copyfileobj(source, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-        Path(target.name).chmod(0o644)
-        Path(target.name).replace(path)
         return Dataset.read(path)
 
     def split(self, *shares: float, seed: int = 7) -> tuple[Dataset, ...]:

@@ -31,10 +31,11 @@ FILES = {
 }
 """Case -> real file that it starts from, and the ratio to reach."""
 
-_WORDS = (
+_VOCABULARY = (
     "invoice refund account parcel delivery customer balance password broken arrived late screen battery order cancel "
     "please today again without support number contract monthly address wrong missing double charged email phone"
-).split()  # noqa: SIM905  a list of thirty words is easier to read this way
+)
+_WORDS = _VOCABULARY.split()
 
 
 def run(options: Options) -> Iterator[Result]:
@@ -45,7 +46,7 @@ def run(options: Options) -> Iterator[Result]:
             if options.rest and not any(word in case for word in options.rest):
                 continue
             path = Path(folder) / "lines.jsonl"
-            seeds = _real(options.data / name) if options.data else _generated(case)
+            seeds = _real(options.data / name) if options.data else generated(case)
             write(path, seeds, n_lines, is_unique="unique" in case)
             yield from compare(case, path, reach)
 
@@ -78,7 +79,7 @@ def compare(case: str, path: Path, reach: float) -> Iterator[Result]:
 
 def write(path: Path, seeds: list[list[dict[str, str]]], n_lines: int, *, is_unique: bool) -> None:
     """Write `n_lines` examples made from some: every line has its own question, unique text its own answer too."""
-    picked = random.Random(7)  # noqa: S311  test data
+    picked = random.Random(7)
     sentences = [m["content"].split(". ") for messages in seeds for m in messages if m["role"] != "system"]
     with path.open("w", encoding="utf-8") as file:
         for i, messages in zip(range(n_lines), itertools.cycle(seeds), strict=False):
@@ -95,8 +96,8 @@ def _real(path: Path) -> list[list[dict[str, str]]]:
         return [json.loads(line)["messages"] for line in file]
 
 
-def _generated(case: str) -> list[list[dict[str, str]]]:
-    picked = random.Random(case)  # noqa: S311  test data
+def generated(case: str) -> list[list[dict[str, str]]]:
+    picked = random.Random(case)
     system = {"short": "Name the queue of this ticket.", "long": " ".join(picked.choices(_WORDS, k=500))}
     prompt = next((text for key, text in system.items() if key in case), None)
     n_words = 15 if prompt else 80

@@ -73,7 +73,12 @@ def test_examples_in_memory_behave_like_a_file(tmp_path):
     written = data.write(tmp_path / "out.jsonl")
     assert written.sha256 == data.sha256
     assert written.path.read_bytes() == content_of(data)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    packed = data.write(tmp_path / "out.jsonl.gz")
+    assert (packed.sha256, packed.size_bytes) == (data.sha256, data.size_bytes)
+    assert gzip.decompress((tmp_path / "out.jsonl.gz").read_bytes()) == content_of(data)
+    with pytest.raises(DataError, match=r"name a \.jsonl or \.jsonl\.gz file"):
+        data.write(tmp_path / "out.jsonl.zst")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.gz"]
 
 
 def test_bad_lines_are_named_when_examples_are_read():

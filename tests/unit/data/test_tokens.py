@@ -14,6 +14,7 @@ from ftclient.data import check_examples, vocab
 from ftclient.data.limits import context_tokens_of
 from ftclient.data.text_counter import TextCounter
 from ftclient.data.tokens import count_example, encoding_for, image_tokens
+from tests.benchmarks import data_check
 from tests.unit.data.test_codes import TOOL, assistant, call, calling, chat, data_url, image, pair, png, system, user
 
 
@@ -60,6 +61,14 @@ def test_a_check_counts_as_count_example_does(encoding):
     assert tokens["total"] == sum(count.total for count in counted)
     assert tokens["trained"] == sum(count.trained for count in counted)
     assert tokens["n_estimated_examples"] == 1
+
+
+@pytest.mark.parametrize("case", list(data_check.FILES))
+def test_a_check_finds_the_numbers_of_the_cookbooks_notebook(tmp_path, case):
+    """The other side of the benchmark is the oracle: errors, tokens and trained tokens of the same file."""
+    path = tmp_path / "lines.jsonl"
+    data_check.write(path, data_check.generated(case), 300, is_unique="unique" in case)
+    assert data_check.ours(path) == data_check.notebook(path)
 
 
 def test_tools_follow_the_cookbook(encoding):
