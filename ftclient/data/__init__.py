@@ -1,4 +1,9 @@
-"""Training data before it goes over the wire: read, check, count, prepare."""
+"""Training data before it goes over the wire: read, check, count, prepare.
+
+report = Dataset.read("support.jsonl").check(model="gpt-4.1-mini")
+print(report.ok, report.stats["tokens"])
+report.fixes(to="support.fixed.jsonl")
+"""
 
 from ftclient.data.check import check_examples, check_file
 from ftclient.data.dataset import Dataset, detect_format

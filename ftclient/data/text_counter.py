@@ -59,10 +59,10 @@ class TextCounter:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text; control tokens in a text count as the plain text they are."""
-        seen = Counter(texts)
-        new = [text for text in seen if text not in self._known]
-        counts = dict(zip(new, self._encode(new), strict=True))
         known = self._known
+        seen = Counter(texts)
+        new = [text for text in seen if text not in known]
+        counts = dict(zip(new, self._encode(new), strict=True))
         found = [counts[text] if text in counts else known[text] for text in texts]
         self._remember({text: n for text, n in counts.items() if seen[text] > 1})
         return found
@@ -75,7 +75,7 @@ class TextCounter:
         self._known.update(counts)
         self._known_chars += sum(map(len, counts))
         if self._known_chars > _REMEMBERED_CHARS:
-            self._known.clear()
+            self._known = {}  # a new one: another thread may still be reading the old one
             self._known_chars = 0
 
     def _encode(self, texts: Sequence[str]) -> list[int]:
