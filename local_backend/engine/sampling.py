@@ -1,5 +1,7 @@
 """Choosing the next token: greedy or by chance, the same for the same seed whatever else runs beside it.
 
+That holds up to the last bits of the logits: a matrix product of 30 rows may round them differently than one of 5.
+
 Shapes: B texts, V vocabulary.
 """
 

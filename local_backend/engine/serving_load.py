@@ -63,17 +63,16 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
     """
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    is_known = config.model_type in ARCHITECTURES
-    attention = {"attn_implementation": generate_attention.register()} if is_known else {}
     machine = choose_machine({})
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=machine.dtype, local_files_only=True, **attention
-            )
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            is_known = config.model_type in ARCHITECTURES
+            attention = {"attn_implementation": generate_attention.register()} if is_known else {}
+            options = {"dtype": machine.dtype, "local_files_only": True, **attention}
+            model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:
-        text = f"Models of type {config.model_type!r} can't be used for chat: {str(error)[:200]}"
+        text = f"This model can't be used for chat: {str(error)[:300]}"
         raise UserError(text, param="model", code="model_not_supported") from error
     model = model.to(machine.device).eval().requires_grad_(requires_grad=False)
     routing = Routing()

@@ -29,7 +29,7 @@ _SIZES = {
 _CONFIGS = {
     "llama": (transformers.LlamaConfig, {"head_dim": 8}),
     "qwen2": (transformers.Qwen2Config, {}),
-    "qwen3": (transformers.Qwen3Config, {"head_dim": 8}),
+    "qwen3": (transformers.Qwen3Config, {"head_dim": 128}),  # as all real ones; GGUF readers take it for granted
     "mistral": (transformers.MistralConfig, {"head_dim": 8, "sliding_window": 11}),
     "gemma": (transformers.GemmaConfig, {"head_dim": 8}),
     "gemma3": (

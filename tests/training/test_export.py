@@ -12,10 +12,11 @@ import transformers
 
 from local_backend.engine.export import export
 from local_backend.engine.export_ollama import frame_of, go_template
+from local_backend.engine.serving import Speaker
 from local_backend.engine.template import Template
 from local_backend.engine.weights import ensure
 from local_backend.settings import Settings
-from local_backend.task import ModelRef, UserError
+from local_backend.task import ChatRequest, ModelRef, UserError
 from tests.training.chatty import tiny_tokenizer, write_adapter, write_tiny
 
 TEXTS = ["the cat sat on the mat", "日本語 😀 naïve  café\n\n12345", " <|user|>the log<|end|>"]
@@ -67,7 +68,7 @@ def test_adapter_and_merged_model_are_the_tuned_model(kind, shape, tmp_path, set
 
 
 @pytest.mark.parametrize("quantisation", ["f16", "q8_0", "q4_0"])
-@pytest.mark.parametrize("shape", ["llama", "qwen2"])
+@pytest.mark.parametrize("shape", ["llama", "qwen2", "qwen3"])
 def test_a_gguf_reads_back_as_the_model_with_the_same_rounded_weights(shape, quantisation, tmp_path, settings):
     base = write_tiny(tmp_path / "base", shape, seed=2)
     made = export(
@@ -93,7 +94,8 @@ def test_a_gguf_reads_back_as_the_model_with_the_same_rounded_weights(shape, qua
 def round_weights(model, file):
     """Give a model the precision that each of its tensors has in the file, by gguf's own arithmetic."""
     kinds = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(file).tensors}
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, model.config.num_hidden_layers)
+    architecture = gguf.MODEL_ARCH[model.config.model_type.upper()]
+    names = gguf.get_tensor_name_map(architecture, model.config.num_hidden_layers)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             kind = kinds[names.get_name(key, try_suffixes=(".weight", ".bias"))]
@@ -139,6 +141,21 @@ def test_what_gguf_can_not_hold_is_refused_with_the_way_out(shape, reason, tmp_p
     assert "merged" in caught.value.message
     with pytest.raises(UserError, match="no adapter"):
         export(ModelRef(base=str(base)), settings, form="adapter", to=tmp_path / "none", name="t")
+
+
+def test_code_in_a_models_folder_is_never_run(tmp_path, settings):
+    """A config that names code of its own is refused, not obeyed."""
+    base = write_tiny(tmp_path / "base")
+    config = json.loads((base / "config.json").read_text()) | {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"},
+    }
+    (base / "config.json").write_text(json.dumps(config))
+    (base / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    speaker = Speaker(settings)
+    with pytest.raises(UserError, match="can't be used for chat"):
+        speaker.chat(ModelRef(base=str(base)), ChatRequest(messages=[{"role": "user", "content": "x"}]))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path, settings):
