@@ -104,7 +104,7 @@ def _computed_tokens(task: Task, rows: list[Row]) -> int:
     for step in range(min(n_steps, _SAMPLED_STEPS)):
         visited = [rows[i] for i in step_indices(len(rows), batch_size=size, seed=task.seed, step=step)]
         parts = sequences(visited)
-        groups = micro_batches(parts, max_tokens=MICRO_BATCH_TOKENS)
+        groups = micro_batches([[part] for part in parts], max_tokens=MICRO_BATCH_TOKENS)
         computed += sum(pack([parts[i] for i in group]).n_tokens for group in groups)
         seen += sum(row.n_tokens for row in visited)
     return round(computed / max(1, seen) * sum(row.n_tokens for row in rows))

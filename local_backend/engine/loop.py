@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints, save_resume_point
-from local_backend.engine.network import Sums
+from local_backend.engine.objective import Measured, Preference
 from local_backend.engine.rows import Row
-from local_backend.engine.training import Run, sequences
+from local_backend.engine.training import Run
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport
 
 RESUME_EVERY_S = 45.0
@@ -35,10 +35,14 @@ def train(run: Run, recorder: Recorder) -> Outcome:
     """
     folder = run.task.work_dir
     parameters = run.network.parameters()
+    between = _listener(recorder)
+    try:
+        _set_reference(run, between)
+    except _CancelledError:
+        return Outcome(kind="cancelled", trained_tokens=0)
     progress = load_resume_point(folder / "resume", parameters=parameters, optimizer=run.optimizer)
     progress = progress or run.first_progress()
     recorder.started({**run.facts(), "micro_batch_tokens": progress.micro_batch_tokens})
-    between = _listener(recorder)
     saved_at = time.monotonic()
 
     while progress.step < run.total_steps and not _is_over(run, progress):
@@ -66,7 +70,7 @@ def train(run: Run, recorder: Recorder) -> Outcome:
             valid_mean_token_accuracy=valid.accuracy if valid else None,
             full_valid_loss=full_valid.loss if full_valid else None,
             full_valid_mean_token_accuracy=full_valid.accuracy if full_valid else None,
-            extra={"learning_rate": rate, "grad_norm": grad_norm, "tokens": n_tokens, "seconds": seconds},
+            extra={"learning_rate": rate, "grad_norm": grad_norm, "tokens": n_tokens, "seconds": seconds, **sums.extra},
         )
         signal = recorder.step(report)
         if signal is Signal.CANCEL:
@@ -87,6 +91,17 @@ def train(run: Run, recorder: Recorder) -> Outcome:
     return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
 
 
+def _set_reference(run: Run, between: Callable[[], None]) -> None:
+    """DPO measures against the model as it stands before the first step, so before a resume point is loaded."""
+    if isinstance(run.objective, Preference):
+        run.objective.set_reference(
+            [*run.rows, *run.valid_rows],
+            file=run.task.work_dir / "reference",
+            max_tokens=run.first_progress().micro_batch_tokens,
+            between=between,
+        )
+
+
 def _listener(recorder: Recorder) -> Callable[[], None]:
     """Return what is called between packs: it hears of a cancel within about a second."""
     asked_at = time.monotonic()
@@ -101,12 +116,12 @@ def _listener(recorder: Recorder) -> Callable[[], None]:
     return listen
 
 
-def _gradients(run: Run, rows: list[Row], progress: Progress, between: Callable[[], None]) -> Sums:
+def _gradients(run: Run, rows: list[Row], progress: Progress, between: Callable[[], None]) -> Measured:
     """Compute a step's gradients; where memory runs out, again with half the tokens at once."""
     while True:
         run.optimizer.zero_grad(set_to_none=True)
         try:
-            return run.network.train_step(sequences(rows), max_tokens=progress.micro_batch_tokens, between=between)
+            return run.objective.train(rows, max_tokens=progress.micro_batch_tokens, between=between)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -122,7 +137,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _clip(run: Run, sums: Sums, step: int) -> float:
+def _clip(run: Run, sums: Measured, step: int) -> float:
     """Bound the gradient's norm; stop a run that diverged or trains nothing."""
     limit = (run.task.local.get("schedule") or {}).get("max_grad_norm", 1.0)
     parameters = [parameter for _, parameter in run.network.parameters()]
@@ -138,7 +153,7 @@ def _clip(run: Run, sums: Sums, step: int) -> float:
     return norm
 
 
-def _evaluate(run: Run, progress: Progress, between: Callable[[], None]) -> tuple[Sums | None, Sums | None]:
+def _evaluate(run: Run, progress: Progress, between: Callable[[], None]) -> tuple[Measured | None, Measured | None]:
     """The validation batch and the whole validation file, where the step after `progress` asks for them."""
     if not run.valid_rows:
         return None, None
@@ -148,13 +163,13 @@ def _evaluate(run: Run, progress: Progress, between: Callable[[], None]) -> tupl
     limit = progress.micro_batch_tokens
     batch = full = None
     if step % every == 0:
-        batch = run.network.score(sequences(run.valid_batch(step // every - 1)), max_tokens=limit, between=between)
+        batch = run.objective.score(run.valid_batch(step // every - 1), max_tokens=limit, between=between)
     if step % run.steps_per_epoch == 0:
-        full = run.network.score(sequences(run.valid_rows), max_tokens=limit, between=between)
+        full = run.objective.score(run.valid_rows, max_tokens=limit, between=between)
     return batch, full
 
 
-def _note_best(progress: Progress, full_valid: Sums | None) -> None:
+def _note_best(progress: Progress, full_valid: Measured | None) -> None:
     if full_valid is None:
         return
     if progress.best_loss is None or full_valid.loss < progress.best_loss:

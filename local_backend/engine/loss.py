@@ -89,28 +89,31 @@ class _WeightedNLL(torch.autograd.Function):
         softcap: float | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         head = Head(weight_VD, softcap)
-        dhidden_RD = torch.empty_like(hidden_RD)
-        dweight_VD = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        dhidden_RD = torch.empty_like(hidden_RD) if needs_hidden else None
+        dweight_DV = torch.zeros_like(weight_VD.t()) if needs_weight else None
         logprobs, hits = [], []
         for part in _parts(len(targets_R), len(weight_VD)):
             logprobs_CV, logprobs_C, hits_C = _chunk(hidden_RD[part], targets_R[part], head)
             dlogits_CV = _dlogits(logprobs_CV, targets_R[part], softcap, hidden_RD[part], weight_VD)
             weights_C1 = weights_R[part, None]
-            dhidden_RD[part] = times_transposed(dlogits_CV, weight_VD.t()).mul_(weights_C1)
-            if dweight_VD is not None:
-                dweight_VD += times_transposed(dlogits_CV.t(), (hidden_RD[part] * weights_C1).t())
+            if dhidden_RD is not None:
+                dhidden_RD[part] = times_transposed(dlogits_CV, weight_VD.t()).mul_(weights_C1)
+            if dweight_DV is not None:
+                dweight_DV += times_transposed((hidden_RD[part] * weights_C1).t(), dlogits_CV.t())
             logprobs.append(logprobs_C)
             hits.append(hits_C)
-        ctx.save_for_backward(dhidden_RD, dweight_VD)
+        ctx.save_for_backward(dhidden_RD, dweight_DV)
         all_logprobs_R, all_hits_R = torch.cat(logprobs), torch.cat(hits)
         ctx.mark_non_differentiable(all_logprobs_R, all_hits_R)
         return -(all_logprobs_R.double() * weights_R.double()).sum(), all_logprobs_R, all_hits_R
 
     @staticmethod
     def backward(ctx: Any, dloss: torch.Tensor, *_: Any) -> tuple[Any, ...]:
-        dhidden_RD, dweight_VD = ctx.saved_tensors
-        factor = dloss.to(dhidden_RD.dtype)
-        return dhidden_RD * factor, None if dweight_VD is None else dweight_VD * factor, None, None, None
+        dhidden_RD, dweight_DV = ctx.saved_tensors
+        dhidden_RD = None if dhidden_RD is None else dhidden_RD.mul(dloss)
+        dweight_VD = None if dweight_DV is None else dweight_DV.mul(dloss).t()
+        return dhidden_RD, dweight_VD, None, None, None
 
 
 def _dlogits(

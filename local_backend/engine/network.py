@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from local_backend.engine import adapters, decoder
+from local_backend.engine import decoder
 from local_backend.engine.attention import plan_attention
 from local_backend.engine.device import Machine
 from local_backend.engine.loss import Head, Rows, score, weighted_nll
@@ -20,6 +20,13 @@ from local_backend.task import JobError
 
 MICRO_BATCH_TOKENS = 2048
 """Tokens computed at once: enough for matrix products at full rate; more only takes memory."""
+
+
+Between = Callable[[], None]
+
+
+def _nothing() -> None:
+    """What is done between packs if nobody says."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,11 @@ class Sums:
         """Weighted share of tokens that the model would have chosen."""
         return self.hits / self.weight
 
+    @property
+    def extra(self) -> dict[str, float]:
+        """Nothing beyond loss and accuracy."""
+        return {}
+
 
 class Network:
     """A causal language model with the weights that train."""
@@ -65,60 +77,67 @@ class Network:
             return "packed, shared prefixes computed once"
         return f"one sequence at a time: the packed way is not known to be right for {self.model.config.model_type!r}"
 
-    def train_step(
-        self, sequences: Sequence[Rendered], *, max_tokens: int, between: Callable[[], None] = lambda: None
-    ) -> Sums:
+    def train_step(self, sequences: Sequence[Rendered], *, max_tokens: int, between: Between = _nothing) -> Sums:
         """Add the gradient of sum(w * nll) / sum(w) over all sequences; return the sums.
 
         `between` is called before each pack of at most about `max_tokens`.
         """
         weight = sum(sum(sequence.weights) for sequence in sequences)
         total = Sums()
-        for part in self.packs(sequences, max_tokens=max_tokens):
+        for _, part in self.packs([[sequence] for sequence in sequences], max_tokens=max_tokens):
             between()
-            total += self._train_pack(part, weight)
+            weights_R = part.row_weights()
+            rows = self.backward(part, self.hidden(part), weights_R / weight)
+            total += _sums(rows, weights_R)
         return total
 
-    def score(
-        self, sequences: Sequence[Rendered], *, max_tokens: int, between: Callable[[], None] = lambda: None
-    ) -> Sums:
+    def score(self, sequences: Sequence[Rendered], *, max_tokens: int, between: Between = _nothing) -> Sums:
         """The sums without gradients."""
         total = Sums()
-        with torch.no_grad():
-            for part in self.packs(sequences, max_tokens=max_tokens):
-                between()
-                hidden_RD = self._rows(part)
-                rows = score(hidden_RD, part.row_targets_R.to(hidden_RD.device), head=self._head())
-                total += _sums(rows, part)
+        for _, part in self.packs([[sequence] for sequence in sequences], max_tokens=max_tokens):
+            between()
+            total += _sums(self.score_pack(part), part.row_weights())
         return total
 
-    def packs(self, sequences: Sequence[Rendered], *, max_tokens: int) -> Iterator[Pack]:
-        """Lay sequences out in packs of about `max_tokens`."""
-        if not self.is_packed:
-            yield from (pack([sequence]) for sequence in sequences)
-            return
-        for indices in micro_batches(sequences, max_tokens=max_tokens):
-            yield pack([sequences[i] for i in indices])
+    def packs(self, groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> Iterator[tuple[list[int], Pack]]:
+        """Lay groups of sequences out in packs of about `max_tokens`, with the indices of each pack's groups."""
+        batches: Iterable[list[int]] = micro_batches(groups, max_tokens=max_tokens)
+        for indices in batches if self.is_packed else ([i] for i in range(len(groups))):
+            sequences = [sequence for i in indices for sequence in groups[i]]
+            yield indices, pack(sequences, shares_prefixes=self.is_packed)
 
-    def _train_pack(self, part: Pack, weight: float) -> Sums:
-        if not len(part.row_targets_R):
-            return Sums()
-        weights_R = part.row_weights() / weight
-        hidden_RD = self._rows(part)
-        device = hidden_RD.device
-        loss, rows = weighted_nll(hidden_RD, part.row_targets_R.to(device), weights_R.to(device), head=self._head())
-        loss.backward()  # type: ignore[no-untyped-call]
-        return _sums(rows, part)
-
-    def _rows(self, part: Pack) -> torch.Tensor:
+    def hidden(self, part: Pack) -> torch.Tensor:
         """The normed hidden states that the output layer reads, one a row (R, D)."""
         if not self.is_packed:
-            ids_1T = part.ids_T[None].to(self.machine.device)
-            out = self.model.get_decoder()(input_ids=ids_1T, use_cache=False).last_hidden_state[0]
-            return out[part.row_positions_R.to(out.device)]  # type: ignore[no-any-return]
+            return self._plain_hidden(part)
         plan = plan_attention(part)
         x_TD = decoder.hidden_states(self.model, decoder.embed(self.model, plan), plan=plan)
         return decoder.final_norm(self.model, x_TD[part.row_positions_R.to(x_TD.device)])
+
+    def score_pack(self, part: Pack, hidden_RD: torch.Tensor | None = None) -> Rows:
+        """Log-probabilities of a pack's targets, without gradients."""
+        with torch.no_grad():
+            hidden_RD = self.hidden(part) if hidden_RD is None else hidden_RD
+            return score(hidden_RD, part.row_targets_R.to(hidden_RD.device), head=self._head())
+
+    def backward(self, part: Pack, hidden_RD: torch.Tensor, weights_R: torch.Tensor) -> Rows:
+        """Add the gradient of sum(weight * -logprob) over a pack's rows."""
+        if not len(part.row_targets_R):
+            return Rows(hidden_RD.new_zeros(0), torch.zeros(0, dtype=torch.bool))
+        device = hidden_RD.device
+        targets_R = part.row_targets_R.to(device)
+        loss, rows = weighted_nll(hidden_RD, targets_R, weights_R.to(device), head=self._head())
+        loss.backward()  # type: ignore[no-untyped-call]
+        return rows
+
+    def _plain_hidden(self, part: Pack) -> torch.Tensor:
+        """By transformers' own forward pass, a sequence at a time."""
+        ids_T = part.ids_T.to(self.machine.device)
+        outs = [
+            self.model.get_decoder()(input_ids=ids_T[None, run.start : run.end], use_cache=False) for run in part.runs
+        ]
+        x_TD = torch.cat([out.last_hidden_state[0] for out in outs])
+        return x_TD[part.row_positions_R.to(x_TD.device)]
 
     def _head(self) -> Head:
         layer = self.model.get_output_embeddings()
@@ -147,21 +166,7 @@ def load_network(model_dir: Path, machine: Machine) -> Network:
     return Network(model, machine)
 
 
-def tune(network: Network, options: Mapping[str, Any], *, seed: int) -> None:
-    """Choose what trains: adds adapters, or unfreezes weights.
-
-    Raises:
-        JobError: The model has no such layers, or this engine does not tune that way.
-    """
-    kind = options.get("type", "lora")
-    if kind != "lora":
-        text = f"This engine tunes with LoRA only, not {kind!r}: leave local.tune out, or set its type to 'lora'."
-        raise JobError("unsupported_tuning", text, param="local.tune.type")
-    adapters.add_adapters(network.model, options, seed=seed)
-
-
-def _sums(rows: Rows, part: Pack) -> Sums:
-    weights_R = part.row_weights()
+def _sums(rows: Rows, weights_R: torch.Tensor) -> Sums:
     return Sums(
         nll=float(-(rows.logprobs_R.double().cpu() * weights_R).sum()),
         hits=float((rows.hits_R.double().cpu() * weights_R).sum()),

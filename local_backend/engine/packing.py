@@ -69,24 +69,31 @@ def pack(sequences: Sequence[Rendered], *, shares_prefixes: bool = True) -> Pack
     return builder.finish()
 
 
-def micro_batches(sequences: Sequence[Rendered], *, max_tokens: int) -> Iterator[list[int]]:
-    """Split a step into groups of at most about `max_tokens` computed tokens; neighbours share the most.
+def micro_batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> Iterator[list[int]]:
+    """Split a step into batches of at most about `max_tokens` computed tokens; neighbours share the most.
 
-    A group holds at least one sequence. The split depends on nothing but its arguments.
+    What stands in one group (a preference pair, say) stays together, and a batch holds at least one group. The split
+    depends on nothing but its arguments.
     """
-    order = sorted(range(len(sequences)), key=lambda i: sequences[i].ids)
-    group: list[int] = []
+    order = sorted(range(len(groups)), key=lambda i: groups[i][0].ids)
+    batch: list[int] = []
     n_tokens = 0
     for i in order:
-        shared = shared_prefix(sequences[group[-1]].ids, sequences[i].ids) if group else 0
-        n_new = len(sequences[i].ids) - shared
-        if group and n_tokens + n_new > max_tokens:
-            yield group
-            group, n_tokens, n_new = [], 0, len(sequences[i].ids)
-        group.append(i)
-        n_tokens += n_new
-    if group:
-        yield group
+        n_own = _own_tokens(groups[i])
+        shared = shared_prefix(groups[batch[-1]][0].ids, groups[i][0].ids) if batch else 0
+        if batch and n_tokens + n_own - shared > max_tokens:
+            yield batch
+            batch, n_tokens, shared = [], 0, 0
+        batch.append(i)
+        n_tokens += n_own - shared
+    if batch:
+        yield batch
+
+
+def _own_tokens(group: Sequence[Rendered]) -> int:
+    """Tokens of a group that shares what its sequences have in common with the first."""
+    first = group[0].ids
+    return len(first) + sum(len(one.ids) - shared_prefix(first, one.ids) for one in group[1:])
 
 
 def shared_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -170,10 +170,10 @@ class _Projection(torch.autograd.Function):
 
 
 def _split(joined: torch.Tensor, layers: Sequence[_One]) -> list[torch.Tensor]:
-    return list(joined.split([len(layer.weight_OI) for layer in layers]))
+    return list(torch.split(joined, [len(layer.weight_OI) for layer in layers]))
 
 
-def _update_grads(  # noqa: PLR0913 - all that the backward pass knows
+def _update_grads(
     grads: list[Any],
     layers: Sequence[_One],
     scalings: Sequence[float],

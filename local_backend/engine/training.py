@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ from local_backend.engine import adapters
 from local_backend.engine.checkpoint import Progress, whole_folder
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.matmul import uses_onednn
-from local_backend.engine.network import MICRO_BATCH_TOKENS, Network, load_network, tune
+from local_backend.engine.network import MICRO_BATCH_TOKENS, Network, load_network
+from local_backend.engine.objective import Objective, Preference, Supervised
 from local_backend.engine.rows import Row, read_rows, step_indices
 from local_backend.engine.schedule import rate_factor, resolve_rate
 from local_backend.engine.template import Rendered, Template
+from local_backend.engine.tuning import choose_weights, merge_adapters, save_whole
 from local_backend.engine.weights import ModelDir
 from local_backend.task import JobError, Task
 
+DEFAULT_BETA = 0.1
+"""How strongly DPO holds on to the model that it started from; OpenAI's and TRL's default."""
 DEFAULT_TUNE: Mapping[str, Any] = {"type": "lora"}
 
 
@@ -30,6 +34,7 @@ class Run:
     task: Task
     base: ModelDir
     network: Network
+    objective: Objective
     optimizer: torch.optim.Optimizer
     rows: list[Row]
     valid_rows: list[Row]
@@ -37,6 +42,10 @@ class Run:
     """How to tune: those asked for, or those of the adapter that the run starts from."""
     rate: float
     """Peak learning rate."""
+    n_parameters: int
+    """Of the base model."""
+    saves_adapter: bool
+    """Whether what it leaves is an adapter on the base model; else it is a whole model."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -85,7 +94,10 @@ class Run:
     def save_model(self, folder: Path) -> Path:
         """Write the model as it stands, usable and durable."""
         with whole_folder(folder) as new:
-            adapters.save_adapter(self.network.model, new, base=self.base.name, tune=self.options)
+            if self.saves_adapter:
+                adapters.save_adapter(self.network.model, new, base=self.base.name, tune=self.options)
+            else:
+                save_whole(self.network.model, new, tokenizer_from=self.base.path)
         return folder
 
     def facts(self) -> dict[str, Any]:
@@ -100,8 +112,7 @@ class Run:
             "threads": machine.threads,
             "torch": torch.__version__,
             "weights_sha256": self.base.sha256,
-            "n_parameters": self.network.model.num_parameters(exclude_embeddings=False)
-            - (sum(p.numel() for p in parameters) if self.options["type"] == "lora" else 0),
+            "n_parameters": self.n_parameters,
             "n_trained_parameters": sum(p.numel() for p in parameters),
             "tune": dict(self.options),
             "learning_rate": self.rate,
@@ -122,23 +133,33 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
     Raises:
         JobError: The model or a file can't be used; the text names line and remedy.
     """
-    machine = choose_machine(task.local.get("runtime") or {})
+    machine = _machine(task)
     torch.set_num_threads(machine.threads)
     torch.manual_seed(task.seed)
     template = Template.of(base.path)
     rows, valid_rows = _read(task, template, base.path)
     _check_evaluation(task, has_valid=bool(valid_rows))
-    network, options = _load(task, base, machine)
-    rate = resolve_rate(
-        task.local,
-        multiplier=task.hyperparameters.learning_rate_multiplier,
-        n_parameters=network.model.num_parameters(),
-    )
+    network = load_network(_start_folder(task, base), machine)
+    n_parameters = network.model.num_parameters()
+    options, saves_adapter = _choose_weights(task, network)
+    rate = resolve_rate(task.local, multiplier=task.hyperparameters.learning_rate_multiplier, n_parameters=n_parameters)
     decay = (task.local.get("schedule") or {}).get("weight_decay", 0.0)
     optimizer = torch.optim.AdamW(
         [parameter for _, parameter in network.parameters()], lr=rate, weight_decay=decay, fused=True
     )
-    return Run(task, base, network, optimizer, rows, valid_rows, options, rate)
+    return Run(
+        task,
+        base,
+        network,
+        _objective(task, network),
+        optimizer,
+        rows,
+        valid_rows,
+        options,
+        rate,
+        n_parameters=n_parameters,
+        saves_adapter=saves_adapter,
+    )
 
 
 def context_tokens(model_dir: Path) -> int:
@@ -147,6 +168,19 @@ def context_tokens(model_dir: Path) -> int:
 
     config = transformers.AutoConfig.from_pretrained(model_dir, local_files_only=True).get_text_config()
     return int(config.max_position_embeddings)
+
+
+def _machine(task: Task) -> Machine:
+    machine = choose_machine(task.local.get("runtime") or {})
+    if machine.dtype is torch.float32 or (task.local.get("tune") or DEFAULT_TUNE).get("type", "lora") == "lora":
+        return machine
+    return replace(machine, dtype=torch.float32, precision_reason="weights that train are fp32: bf16 loses small steps")
+
+
+def _objective(task: Task, network: Network) -> Objective:
+    if task.method == "dpo":
+        return Preference(network, beta=task.hyperparameters.beta or DEFAULT_BETA)
+    return Supervised(network)
 
 
 def _read(task: Task, template: Template, model_dir: Path) -> tuple[list[Row], list[Row]]:
@@ -172,14 +206,31 @@ def _check_evaluation(task: Task, *, has_valid: bool) -> None:
         raise JobError("missing_validation_file", text, param=f"local.evaluation.{wanted[0]}")
 
 
-def _load(task: Task, base: ModelDir, machine: Machine) -> tuple[Network, Mapping[str, Any]]:
-    """The network with what trains in it. A tuned model's own adapter goes on training."""
-    network = load_network(base.path, machine)
+def _start_folder(task: Task, base: ModelDir) -> Path:
+    """Where whole weights are read from: a tuned model that is no adapter, else the base model."""
     start = task.model.tuned_dir
+    return base.path if start is None or _is_adapter(start) else start
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").is_file()
+
+
+def _choose_weights(task: Task, network: Network) -> tuple[Mapping[str, Any], bool]:
+    """Choose what trains; returns how, and whether the result is an adapter on the base model.
+
+    A tuned model's own adapter goes on training. Other ways of tuning start from its merged weights.
+    """
     options = {**DEFAULT_TUNE, **(task.local.get("tune") or {})}
-    if start is not None:
-        options = adapters.read_adapter_config(start)
-    tune(network, options, seed=task.seed)
-    if start is not None:
-        adapters.load_adapter(network.model, start)
-    return network, options
+    start = task.model.tuned_dir
+    if start is None or not _is_adapter(start):
+        choose_weights(network.model, options, seed=task.seed)
+        return options, options["type"] == "lora" and start is None
+    own = adapters.read_adapter_config(start)
+    adapters.add_adapters(network.model, own, seed=task.seed)
+    adapters.load_adapter(network.model, start)
+    if options["type"] == "lora":
+        return own, True
+    merge_adapters(network.model)
+    choose_weights(network.model, options, seed=task.seed)
+    return options, False

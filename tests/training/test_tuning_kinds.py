@@ -1,15 +1,77 @@
-"""Ways of tuning that the engine does not have are refused, never replaced by another."""
+"""Every way of tuning: the right weights train, exactly, and what is saved is the model that was trained."""
 
 import pytest
+import torch
+import transformers
 
-from local_backend.engine.network import tune
+from local_backend.engine import adapters
+from local_backend.engine.tuning import choose_weights, merge_adapters, save_whole
 from local_backend.task import JobError
-from tests.training.tiny import network_of, tiny_model
+from tests.training.tiny import gradients, network_of, reference_loss, sequence, tiny_model
+
+SEQUENCES = [sequence([5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20]), sequence([5, 6, 7, 8, 9, 10, 11, 12, 13, 30, 31])]
 
 
-@pytest.mark.parametrize("kind", ["full", "last_layers", "head"])
-def test_what_is_not_lora_is_refused_by_name(kind):
-    network = network_of(tiny_model("llama"))
-    with pytest.raises(JobError, match=f"not '{kind}'") as caught:
-        tune(network, {"type": kind}, seed=1)
-    assert (caught.value.code, caught.value.param) == ("unsupported_tuning", "local.tune.type")
+def trained_names(options, shape="llama"):
+    network = network_of(tiny_model(shape))
+    choose_weights(network.model, options, seed=0)
+    return {name for name, _ in network.parameters()}
+
+
+def test_full_tuning_trains_every_weight():
+    assert len(trained_names({"type": "full"})) == len(list(tiny_model("llama").named_parameters()))
+
+
+def test_the_last_blocks_alone():
+    names = trained_names({"type": "last_layers", "n": 2})
+    assert {name.split(".")[2] for name in names} == {"1", "2"}
+    assert all(".layers." in name for name in names)
+
+
+def test_the_head_alone_leaves_tied_embeddings_as_they_are():
+    assert trained_names({"type": "head"}) == {"lm_head.weight"}
+
+
+def test_more_blocks_than_there_are():
+    with pytest.raises(JobError, match="3 blocks") as caught:
+        trained_names({"type": "last_layers", "n": 4})
+    assert caught.value.param == "local.tune.n"
+
+
+def test_targets_by_name():
+    names = trained_names({"type": "lora", "targets": ["q_proj", "down_proj"]})
+    assert {name.split(".")[-2] for name in names} == {"q_proj", "down_proj"}
+    with pytest.raises(JobError, match="no_such") as caught:
+        trained_names({"type": "lora", "targets": ["q_proj", "no_such"]})
+    assert "o_proj" in caught.value.message
+
+
+@pytest.mark.parametrize("shape", ["llama", "llama-biased", "gemma3"])
+@pytest.mark.parametrize("options", [{"type": "full"}, {"type": "last_layers", "n": 1}, {"type": "head"}])
+def test_gradients_equal_the_reference(shape, options):
+    network = network_of(tiny_model(shape))
+    choose_weights(network.model, options, seed=0)
+    reference_loss(network.model, SEQUENCES).backward()
+    expected = gradients(network)
+    network.model.zero_grad()
+    network.train_step(SEQUENCES, max_tokens=1000)
+    for name, gradient in gradients(network).items():
+        assert torch.allclose(gradient, expected[name], rtol=1e-5, atol=1e-7), name
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("kind", ["lora", "full", "head"])
+def test_a_saved_whole_model_is_the_trained_one(kind, tmp_path):
+    network = network_of(tiny_model("llama", dtype=torch.float32))
+    choose_weights(network.model, {"type": kind}, seed=0)
+    optimizer = torch.optim.SGD([parameter for _, parameter in network.parameters()], lr=0.1)
+    for _ in range(3):
+        network.train_step(SEQUENCES, max_tokens=1000)
+        optimizer.step()
+    save_whole(network.model, tmp_path, tokenizer_from=tmp_path / "none")
+    reloaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    ids = torch.tensor([SEQUENCES[0].ids])
+    with torch.no_grad():
+        assert torch.allclose(reloaded(ids).logits, network.model(ids).logits, atol=1e-5)
+    merge_adapters(network.model)
+    assert not list(adapters.adapted_layers(network.model))

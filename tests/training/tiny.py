@@ -1,13 +1,17 @@
 """Tiny random models of the supported shapes, and the straightforward reference: one sequence at a time."""
 
 import functools
+import json
 
+import tokenizers
 import torch
 import transformers
 
 from local_backend.engine.device import Machine
 from local_backend.engine.network import Network
 from local_backend.engine.template import Rendered
+from local_backend.engine.weights import ModelDir
+from local_backend.task import Hyperparameters, ModelRef, Signal, Task
 
 _SIZES = {
     "vocab_size": 97,
@@ -98,3 +102,92 @@ def gradients(network):
 def sequence(ids, weights=None):
     """A rendered sequence; by default all but the first token is trained."""
     return Rendered(list(ids), [0.0, *([1.0] * (len(ids) - 1))] if weights is None else list(weights))
+
+
+_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def tiny_tokenizer(template=_TEMPLATE):
+    """Bytes as tokens, ChatML marks, and a template that writes BOS."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    specials = ["<s>", "<|im_start|>", "<|im_end|>"]
+    vocabulary = {token: i for i, token in enumerate([*specials, *alphabet])}
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = tokenizers.decoders.ByteLevel()
+    backend.add_special_tokens(specials)
+    marks = {"bos_token": "<s>", "eos_token": "<|im_end|>", "additional_special_tokens": ["<|im_start|>"]}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **marks)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def tiny_folder(folder):
+    """A model on disk, with tokenizer and chat template."""
+    torch.manual_seed(0)
+    sizes = {**_SIZES, "vocab_size": 259, "bos_token_id": 0, "eos_token_id": 2}
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, tie_word_embeddings=True))
+    with torch.no_grad():  # as transformers starts them, weights this few could learn nothing
+        model.model.embed_tokens.weight.mul_(20.0)
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return ModelDir(path=folder, sha256="0" * 64, name="tiny")
+
+
+def chat(question, answer, **message):
+    """A chat example."""
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer, **message}]}
+
+
+def write_jsonl(path, examples):
+    """Write examples as a training file."""
+    path.write_text("".join(json.dumps(example) + "\n" for example in examples), encoding="utf-8")
+    return path
+
+
+def task_of(folder, training, *, validation=None, method="supervised", local=None, tuned_dir=None, **hyperparameters):
+    """A task on the tiny model; one thread, so that it does not depend on the machine."""
+    numbers = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0, **hyperparameters}
+    local = {"learning_rate": 1e-2, **(local or {})}
+    return Task(
+        job_id="ftjob-test",
+        model=ModelRef(base="tiny", tuned_dir=tuned_dir),
+        method=method,
+        training_path=training,
+        validation_path=validation,
+        hyperparameters=Hyperparameters(**numbers),
+        seed=7,
+        local={**local, "runtime": {"threads": 1, **local.get("runtime", {})}},
+        work_dir=folder,
+    )
+
+
+class Recording:
+    """A recorder in memory; `signals` says what is wanted after a step."""
+
+    def __init__(self, signals=None):
+        self.facts = {}
+        self.reports = []
+        self.checkpoints = []
+        self.signals = signals or {}
+
+    def started(self, facts):
+        """Keep the facts."""
+        self.facts = dict(facts)
+
+    def step(self, report):
+        """Keep the report; drop what was known, as the store does."""
+        if not any(known.step == report.step for known in self.reports):
+            self.reports.append(report)
+        return self.signals.get(report.step, Signal.GO_ON)
+
+    def checkpoint(self, *, step, model_dir, metrics):
+        """Keep the checkpoint."""
+        self.checkpoints.append((step, model_dir, metrics))
+
+    def signal(self):
+        """Go on."""
+        return Signal.GO_ON

@@ -1,0 +1,107 @@
+"""Ways of tuning: low-rank adapters, all weights, the last blocks, the output layer; and how each is kept on disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from local_backend.engine import adapters
+from local_backend.engine.projection import AdaptedLinear
+from local_backend.task import JobError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+)
+"""What a whole model needs beside its weights to be used on its own."""
+
+
+def choose_weights(model: Any, options: Mapping[str, Any], *, seed: int) -> None:
+    """Choose what trains: adds adapters, or unfreezes weights.
+
+    Raises:
+        JobError: The model has no such layers.
+    """
+    kind = options["type"]
+    if kind == "lora":
+        adapters.add_adapters(model, options, seed=seed)
+        return
+    model.requires_grad_(requires_grad=kind == "full")
+    if kind == "head":
+        _untie(model)
+        model.get_output_embeddings().requires_grad_(requires_grad=True)
+    elif kind == "last_layers":
+        blocks = _blocks(model)
+        n = int(options.get("n", 2))
+        if n > len(blocks):
+            text = f"The model has {len(blocks)} blocks, so the last {n} can't be trained."
+            raise JobError("invalid_layers", text, param="local.tune.n")
+        for block in blocks[-n:]:
+            block.requires_grad_(requires_grad=True)
+
+
+def merge_adapters(model: nn.Module) -> None:
+    """Put every adapter's update into its layer's weights, for good."""
+    for name, layer in list(adapters.adapted_layers(model)):
+        _replace(model, name, _merged_linear(layer))
+
+
+def save_whole(model: Any, folder: Path, *, tokenizer_from: Path) -> None:
+    """Write weights (with updates merged), configuration and tokenizer into an existing folder."""
+    with _merged_for_now(model):
+        model.save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (tokenizer_from / name).is_file():
+            shutil.copyfile(tokenizer_from / name, folder / name)
+
+
+@contextmanager
+def _merged_for_now(model: nn.Module) -> Iterator[None]:
+    layers = list(adapters.adapted_layers(model))
+    for name, layer in layers:
+        _replace(model, name, _merged_linear(layer))
+    try:
+        yield
+    finally:
+        for name, layer in layers:
+            _replace(model, name, layer)
+
+
+def _merged_linear(layer: AdaptedLinear) -> nn.Linear:
+    base = layer.base
+    merged = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
+    with torch.no_grad():
+        merged.weight = nn.Parameter(layer.merged().to(base.weight.dtype), requires_grad=False)
+    merged.bias = base.bias
+    return merged
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, layer)
+
+
+def _untie(model: Any) -> None:
+    """Give the output layer weights of its own, or training it would change what the model reads."""
+    head = model.get_output_embeddings()
+    if head.weight is model.get_input_embeddings().weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+
+
+def _blocks(model: Any) -> nn.ModuleList:
+    """The decoder's blocks: the longest list of modules there is."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len)

@@ -1,0 +1,163 @@
+"""The loop: what is reported, kept, refused, and what stops it."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from local_backend.engine import loop
+from local_backend.engine.schedule import rate_factor
+from local_backend.engine.training import prepare
+from local_backend.task import JobError
+from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
+
+WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "gold", "teal", "lime", "plum"]
+EXAMPLES = [chat(f"What is {word}?", word.upper()) for word in WORDS]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def training(tmp_path):
+    return write_jsonl(tmp_path / "train.jsonl", EXAMPLES)
+
+
+@pytest.fixture
+def validation(tmp_path):
+    return write_jsonl(tmp_path / "valid.jsonl", EXAMPLES[:5])
+
+
+def run(task, base, recorder=None):
+    return loop.train(prepare(task, base=base), recorder or Recording())
+
+
+def test_steps_epochs_and_tokens_are_reported(tmp_path, base, training, validation):
+    recorder = Recording()
+    outcome = run(task_of(tmp_path / "job", training, validation=validation, n_epochs=5), base, recorder)
+    assert [report.step for report in recorder.reports] == list(range(1, 16))
+    assert {report.total_steps for report in recorder.reports} == {15}
+    assert [report.step for report in recorder.reports if report.full_valid_loss is not None] == [3, 6, 9, 12, 15]
+    assert outcome.trained_tokens == 5 * recorder.facts["trained_tokens_per_epoch"]
+    assert [step for step, _, _ in recorder.checkpoints] == [3, 6, 9, 12, 15]
+    assert outcome.model_dir.name == "step-15"
+    kept = {folder.name for folder in (tmp_path / "job" / "checkpoints").iterdir()}
+    assert {"step-9", "step-12", "step-15"} <= kept
+    assert "step-3" not in kept
+    assert recorder.reports[-1].train_loss < 0.7 * recorder.reports[0].train_loss
+
+
+def test_the_best_epoch_is_kept_and_training_stops_when_nothing_gets_better(tmp_path, base, training):
+    others = [chat(f"What is {word}?", word[::-1] + "!") for word in WORDS[:5]]
+    validation = write_jsonl(tmp_path / "valid.jsonl", others)
+    options = {"learning_rate": 0.05, "evaluation": {"keep_best": True, "early_stopping_patience": 2}}
+    recorder = Recording()
+    task = task_of(tmp_path / "job", training, validation=validation, n_epochs=12, local=options)
+    outcome = run(task, base, recorder)
+    losses = {r.step: r.full_valid_loss for r in recorder.reports if r.full_valid_loss is not None}
+    best = min(losses, key=losses.get)
+    assert outcome.model_dir.name == f"step-{best}"
+    assert max(losses) == best + 6
+    assert max(losses) < 36
+
+
+@pytest.mark.parametrize("option", [{"keep_best": True}, {"early_stopping_patience": 2}])
+def test_choosing_by_validation_needs_a_validation_file(tmp_path, base, training, option):
+    with pytest.raises(JobError, match="needs a validation file"):
+        run(task_of(tmp_path / "job", training, local={"evaluation": option}), base)
+
+
+def test_a_run_that_diverges_fails_with_the_step_and_the_remedy(tmp_path, base, training):
+    with pytest.raises(JobError, match=r"diverged at step \d+.*Lower the learning rate") as caught:
+        run(task_of(tmp_path / "job", training, n_epochs=30, local={"learning_rate": 1e25}), base)
+    assert caught.value.code == "training_diverged"
+
+
+def test_an_example_that_trains_nothing_is_named_by_its_line(tmp_path, base):
+    examples = [*EXAMPLES[:3], chat("a", "b", weight=0), *EXAMPLES[3:]]
+    with pytest.raises(JobError, match=r"Line 4: No token of this example is trained"):
+        run(task_of(tmp_path / "job", write_jsonl(tmp_path / "t.jsonl", examples)), base)
+
+
+def test_an_example_beyond_the_context_is_named_by_its_line(tmp_path, base):
+    examples = [*EXAMPLES[:2], chat("long " * 200, "b")]
+    with pytest.raises(JobError, match=r"Line 3: It has 1,\d+ tokens, and the model's context holds 512"):
+        run(task_of(tmp_path / "job", write_jsonl(tmp_path / "t.jsonl", examples)), base)
+
+
+def test_blank_lines_count_as_lines(tmp_path, base):
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n" + json.dumps(EXAMPLES[0]) + "\n\nnot json\n", encoding="utf-8")
+    with pytest.raises(JobError, match="Line 4: It is not a JSON object"):
+        run(task_of(tmp_path / "job", path), base)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_gives_the_same_gradients(tmp_path, base, training):
+    tight = prepare(task_of(tmp_path / "tight", training, n_epochs=1), base=base)
+    compute = tight.objective.train
+    limits = []
+
+    def short_of_memory(rows, *, max_tokens, between):
+        """Fails after a part of the work, as a real allocation does."""
+        limits.append(max_tokens)
+        if max_tokens > 100:
+            compute(rows[:1], max_tokens=max_tokens, between=between)
+            raise torch.OutOfMemoryError("DefaultCPUAllocator: can't allocate memory")
+        return compute(rows, max_tokens=max_tokens, between=between)
+
+    tight.objective.train = short_of_memory
+    recorder, expected = Recording(), Recording()
+    loop.train(tight, recorder)
+    run(task_of(tmp_path / "whole", training, n_epochs=1), base, expected)
+    assert min(limits) <= 100 < max(limits)
+    for found, wanted in zip(recorder.reports, expected.reports, strict=True):
+        assert found.train_loss == pytest.approx(wanted.train_loss, rel=1e-4)
+        assert found.extra["grad_norm"] == pytest.approx(wanted.extra["grad_norm"], rel=1e-3)
+
+
+def test_a_frozen_model_fails_at_the_first_step(tmp_path, base, training):
+    ready = prepare(task_of(tmp_path / "job", training), base=base)
+    compute = ready.objective.train
+
+    def forgetful(rows, **options):
+        sums = compute(rows, **options)
+        for _, parameter in ready.network.parameters():
+            parameter.grad.zero_()
+        return sums
+
+    ready.objective.train = forgetful
+    with pytest.raises(JobError, match="nothing of the model would be trained"):
+        loop.train(ready, Recording())
+
+
+def test_a_tuned_adapter_is_trained_on(tmp_path, base, training):
+    first = run(task_of(tmp_path / "first", training, n_epochs=6), base)
+    recorder, fresh = Recording(), Recording()
+    run(task_of(tmp_path / "second", training, tuned_dir=first.model_dir), base, recorder)
+    run(task_of(tmp_path / "fresh", training), base, fresh)
+    assert recorder.reports[0].train_loss < 0.7 * fresh.reports[0].train_loss
+
+
+@pytest.mark.parametrize("kind", ["full", "last_layers", "head"])
+def test_whole_models_are_saved_where_weights_themselves_train(tmp_path, base, training, kind):
+    outcome = run(task_of(tmp_path / "job", training, local={"tune": {"type": kind}}), base)
+    assert (outcome.model_dir / "tokenizer.json").is_file()
+    trained = load_file(outcome.model_dir / "model.safetensors")
+    started = load_file(base.path / "model.safetensors")
+    changed = {name for name in trained if name not in started or not torch.equal(trained[name], started[name])}
+    assert ("lm_head.weight" in changed) == (kind == "head")
+    assert ("model.layers.0.mlp.up_proj.weight" in changed) == (kind == "full")
+    assert ("model.layers.2.mlp.up_proj.weight" in changed) == (kind != "head")
+
+
+def test_the_rate_rises_and_falls_as_the_schedule_says():
+    linear = [rate_factor(step, total_steps=100, warmup_share=0.1) for step in range(100)]
+    assert linear[:10] == sorted(linear[:10])
+    assert max(linear) == linear[10] == 1.0
+    assert linear[-1] == pytest.approx(1 / 90)
+    cosine = [rate_factor(step, total_steps=100, kind="cosine", warmup_share=0.0) for step in range(100)]
+    assert cosine[50] == pytest.approx(0.5)
+    assert rate_factor(99, total_steps=100, kind="constant") == 1.0

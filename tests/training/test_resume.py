@@ -1,0 +1,163 @@
+"""A run that was killed, paused or cancelled: nothing is lost but steps, and the end is the same to the bit."""
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from local_backend.engine import checkpoint, loop
+from local_backend.engine.training import prepare
+from local_backend.task import JobError, Signal
+from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
+
+WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "gold", "teal", "lime", "plum"]
+DROPOUT = {"tune": {"type": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_folder(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def training(tmp_path):
+    return write_jsonl(tmp_path / "train.jsonl", [chat(f"What is {word}?", word.upper()) for word in WORDS])
+
+
+@pytest.fixture
+def validation(tmp_path):
+    return write_jsonl(tmp_path / "valid.jsonl", [chat(f"What is {word} now?", word.upper()) for word in WORDS[:5]])
+
+
+@pytest.fixture(autouse=True)
+def _a_resume_point_at_every_step(monkeypatch):
+    monkeypatch.setattr(loop, "RESUME_EVERY_S", 0.0)
+
+
+def run(task, base, recorder):
+    return loop.train(prepare(task, base=base), recorder)
+
+
+def weights(outcome):
+    return (outcome.model_dir / "adapter_model.safetensors").read_bytes()
+
+
+class InterruptedRecorder(Recording):
+    """Ctrl-C when a step is reported."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.stop_at = step
+
+    def step(self, report):
+        if report.step == self.stop_at:
+            raise KeyboardInterrupt
+        return super().step(report)
+
+
+class KillingRecorder(Recording):
+    """Kills its own process, for real, when a step is reported."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.kill_at = step
+
+    def step(self, report):
+        if report.step == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(report)
+
+
+def was_killed(task, base, recorder, *, kill_after_s=None):
+    """Run in a forked process and say whether it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            run(task, base, recorder)
+        finally:
+            os._exit(0)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_killed_at_random_moments_it_ends_bit_identical(tmp_path, base, training, validation):
+    """Dropout is on, so the random state counts too."""
+    torch.set_num_threads(1)
+    whole = Recording()
+    expected = run(task_of(tmp_path / "whole", training, validation=validation, local=DROPOUT), base, whole)
+    chance = random.Random(3)
+    n_killed = 0
+    for attempt in range(7):
+        task = task_of(tmp_path / f"killed-{attempt}", training, validation=validation, local=DROPOUT)
+        for _ in range(3):
+            if chance.random() < 0.5:
+                n_killed += was_killed(task, base, KillingRecorder(chance.randint(1, 6)))
+            else:
+                n_killed += was_killed(task, base, Recording(), kill_after_s=chance.uniform(0.05, 0.5))
+        resumed = Recording()
+        outcome = run(task, base, resumed)
+        assert weights(outcome) == weights(expected)
+        assert outcome.trained_tokens == expected.trained_tokens
+        by_step = {report.step: report for report in whole.reports}
+        for report in resumed.reports:
+            assert report.train_loss == by_step[report.step].train_loss
+            assert report.full_valid_loss == by_step[report.step].full_valid_loss
+        shutil.rmtree(task.work_dir)
+    assert n_killed >= 10
+
+
+def test_each_step_interrupted_once(tmp_path, base, training):
+    expected = run(task_of(tmp_path / "whole", training), base, Recording())
+    for step in range(1, 7):
+        task = task_of(tmp_path / f"stopped-{step}", training)
+
+        with pytest.raises(KeyboardInterrupt):
+            run(task, base, InterruptedRecorder(step))
+        assert weights(run(task, base, Recording())) == weights(expected)
+
+
+def test_a_pause_leaves_a_usable_model_and_goes_on(tmp_path, base, training):
+    expected = run(task_of(tmp_path / "whole", training), base, Recording())
+    task = task_of(tmp_path / "paused", training)
+    paused = run(task, base, Recording({2: Signal.PAUSE}))
+    assert paused.kind == "paused"
+    assert (paused.model_dir / "adapter_config.json").is_file()
+    assert weights(paused) != weights(expected)
+    recorder = Recording()
+    outcome = run(task, base, recorder)
+    assert [report.step for report in recorder.reports] == [3, 4, 5, 6]
+    assert weights(outcome) == weights(expected)
+
+
+def test_a_cancel_ends_it_after_the_step(tmp_path, base, training):
+    recorder = Recording({2: Signal.CANCEL})
+    outcome = run(task_of(tmp_path / "job", training), base, recorder)
+    assert outcome.kind == "cancelled"
+    assert len(recorder.reports) == 2
+
+
+def test_a_resume_point_of_another_format_is_refused_with_words(tmp_path, base, training):
+    task = task_of(tmp_path / "job", training)
+    run(task, base, Recording({2: Signal.PAUSE}))
+    state = next((tmp_path / "job" / "resume").glob("step-*/state.json"))
+    state.write_text(state.read_text().replace('"format": 1', '"format": 99'))
+    with pytest.raises(JobError, match="format 99"):
+        run(task, base, Recording())
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, base, training, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_fsync", full)
+    with pytest.raises(JobError, match="disk is full") as caught:
+        run(task_of(tmp_path / "job", training), base, Recording())
+    assert caught.value.code == "disk_full"
+    assert not list((tmp_path / "job").rglob("*.safetensors"))
