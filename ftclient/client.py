@@ -25,7 +25,7 @@ from ftclient.jobs.local import PullProgress
 from ftclient.jobs.local_options import LocalOptions
 from ftclient.jobs.methods import Method, Supervised
 from ftclient.jobs.request import JobRequest, new_run_id
-from ftclient.jobs.upload import Progress
+from ftclient.jobs.upload import Progress, Reuse
 from ftclient.planning import make_plan
 from ftclient.wire import errors_of
 
@@ -187,11 +187,18 @@ class Client:
 
         return check_with_tokenizer(self._official, self.host, file_id=self.upload(data), model=model, method=method)
 
-    def upload(self, data: Dataset, *, progress: Progress | None = None) -> str:
-        """Return the id of a file at the host with exactly this content, sending it only if need be."""
+    def upload(self, data: Dataset, *, progress: Progress | None = None, reuse: Reuse | None = None) -> str:
+        """Return the id of a file at the host with exactly this content, sending it only if need be.
+
+        Args:
+            data: What to send.
+            progress: Told about uploaded bytes.
+            reuse: Asked about a file of the same bytes that somebody else uploaded, under whatever name.
+        """
         from ftclient.jobs.upload import upload
 
-        return upload(self._official, self.host, data, journal=self._journal, name=data.name, progress=progress)
+        name, journal = data.name, self._journal
+        return upload(self._official, self.host, data, journal=journal, name=name, progress=progress, reuse=reuse)
 
     def plan(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ _SHUT = (
     "create jobs after 2027-01-06. The same code trains an open model on your own machine: use Client.local() instead "
     "of Client.openai(), or on the command line: ftclient --backend local train FILE --model smollm2-135m"
 )
+
+_LONGEST_PAUSE_S = 120.0
+"""As far as the official client believes Retry-After."""
 
 
 @contextmanager
@@ -61,6 +65,27 @@ def translate(error: openai.OpenAIError, host: Host, *, job_id: str | None = Non
     if isinstance(error, openai.APIError):
         return BackendError(f"{_start(host)} sent an answer that cannot be read: {error.message}")
     return AuthError(missing_key(host))
+
+
+def retry_after_s(error: BaseException) -> float | None:
+    """Return how long the host asks to be left alone, in seconds; None where it has not said so.
+
+    The header counts in seconds, or names a time (RFC 9110, 10.2.3). More than two minutes is not believed.
+    """
+    response = getattr(error.__cause__, "response", None)
+    said = response.headers.get("retry-after") if response is not None else None
+    if not said:
+        return None
+    try:
+        pause_s = float(said)
+    except ValueError:
+        from email.utils import parsedate_to_datetime
+
+        try:
+            pause_s = parsedate_to_datetime(said).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(pause_s, _LONGEST_PAUSE_S) if pause_s > 0 else None
 
 
 def missing_key(host: Host) -> str:

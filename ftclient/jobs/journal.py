@@ -31,6 +31,13 @@ CREATE TABLE IF NOT EXISTS uploads (
     base_url TEXT NOT NULL, sha256 TEXT NOT NULL, purpose TEXT NOT NULL, file_id TEXT NOT NULL,
     uploaded_at REAL NOT NULL, PRIMARY KEY (base_url, sha256, purpose)
 );
+CREATE TABLE IF NOT EXISTS parted_uploads (
+    upload_id TEXT PRIMARY KEY, base_url TEXT NOT NULL, sha256 TEXT NOT NULL, part_bytes INTEGER NOT NULL,
+    expires_at REAL NOT NULL, begun_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS parts (
+    upload_id TEXT NOT NULL, number INTEGER NOT NULL, part_id TEXT NOT NULL, PRIMARY KEY (upload_id, number)
+);
 """
 
 
@@ -48,6 +55,20 @@ class Launch:
     body: Mapping[str, Any]
     created_at: float
     note: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartedUpload:
+    """A file on its way in parts."""
+
+    upload_id: str
+    part_bytes: int
+    """Size of every part but the last."""
+    expires_at: float
+    """Unix time at which the host forgets it."""
+    begun_at: float
+    parts: Mapping[int, str]
+    """Ids of the parts that have arrived, by number from 0."""
 
 
 class Journal:
@@ -120,6 +141,36 @@ class Journal:
                 "INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)",
                 (base_url, sha256, purpose, file_id, time.time()),
             )
+
+    def begin_parts(self, base_url: str, sha256: str, upload: PartedUpload) -> None:
+        """Remember an upload in parts before its first part is sent."""
+        values = (upload.upload_id, base_url, sha256, upload.part_bytes, upload.expires_at, upload.begun_at)
+        with self._write() as db:
+            db.execute("INSERT INTO parted_uploads VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def keep_part(self, upload_id: str, number: int, part_id: str) -> None:
+        """Remember that a part has arrived."""
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (upload_id, number, part_id))
+
+    def begun_parts(self, base_url: str, sha256: str) -> PartedUpload | None:
+        """Return the newest unfinished upload of these bytes, with the parts that have arrived."""
+        with self._read() as db:
+            row = db.execute(
+                "SELECT upload_id, part_bytes, expires_at, begun_at FROM parted_uploads"
+                " WHERE base_url = ? AND sha256 = ? ORDER BY begun_at DESC",
+                (base_url, sha256),
+            ).fetchone()
+            if row is None:
+                return None
+            parts = dict(db.execute("SELECT number, part_id FROM parts WHERE upload_id = ?", row[:1]).fetchall())
+        return PartedUpload(upload_id=row[0], part_bytes=row[1], expires_at=row[2], begun_at=row[3], parts=parts)
+
+    def end_parts(self, upload_id: str) -> None:
+        """Forget an upload in parts: it has become a file, or never will."""
+        with self._write() as db:
+            db.execute("DELETE FROM parts WHERE upload_id = ?", (upload_id,))
+            db.execute("DELETE FROM parted_uploads WHERE upload_id = ?", (upload_id,))
 
     def _launches(self, where: str, *values: str) -> list[Launch]:
         columns = "run_id, base_url, state, job_id, fingerprint, body, created_at, note"

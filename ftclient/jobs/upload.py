@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
+import time
 import uuid
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Final, cast
@@ -12,6 +12,7 @@ from ftclient.data import Dataset
 from ftclient.errors import BackendError, DataError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal
+from ftclient.jobs.upload_parts import Progress, same_content, upload_in_parts
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
@@ -19,15 +20,24 @@ if TYPE_CHECKING:
     from openai.types import FileObject
 
 PURPOSE: Final = "fine-tune"
-PART_BYTES = 64 * 1024 * 1024
-"""Largest part of an upload that OpenAI takes."""
+PROCESSING = frozenset({"uploaded", "pending", "running", "processing", "queued"})
+"""Statuses of a file that the host is still reading (Azure's among them); any other is an end."""
+PATIENCE_S = 1800.0
+"""How long a host may read a file; the official client's own limit."""
 
-Progress = Callable[[int, int], None]
-"""Called with bytes sent and bytes in all."""
+Reuse = Callable[["FileObject"], bool]
+"""Asked whether a file that somebody else uploaded may be used, once it is known to have the same bytes."""
 
 
 def upload(
-    openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, name: str, progress: Progress | None = None
+    openai: OpenAI,
+    host: Host,
+    dataset: Dataset,
+    *,
+    journal: Journal,
+    name: str,
+    progress: Progress | None = None,
+    reuse: Reuse | None = None,
 ) -> str:
     """Return the id of a file at `host` that holds `dataset`, sending it only if the host has it no more.
 
@@ -38,6 +48,7 @@ def upload(
         journal: Where earlier uploads are remembered.
         name: The file's name at the host.
         progress: Told about every piece that was sent.
+        reuse: Asked about a file of the same bytes that this home has not uploaded; None sends the bytes again.
 
     Raises:
         DataError: The host could not process the file.
@@ -48,15 +59,48 @@ def upload(
     known = journal.uploaded(base_url, dataset.sha256, PURPOSE)
     if known and _still_there(openai, host, known, dataset.size_bytes):
         return known
-    with errors_of(host):
-        if dataset.size_bytes > host.max_file_bytes:
-            host.require("uploads", f"take a file of {dataset.size_bytes / 1e6:,.0f} MB")
-            file = _in_parts(openai, dataset, name, progress)
-        else:
-            file = _in_one(openai, dataset, name, progress)
+    file = (_elsewhere(openai, host, dataset, reuse) if reuse else None) or _send(
+        openai, host, dataset, journal=journal, name=name, progress=progress
+    )
+    file = wait_processed(openai, host, file)
     _accept(file, dataset, host)
     journal.keep_upload(base_url, dataset.sha256, PURPOSE, file_id=file.id)
     return file.id
+
+
+def wait_processed(openai: OpenAI, host: Host, file: FileObject) -> FileObject:
+    """Return the file once the host has read it, well or not.
+
+    Raises:
+        BackendError: The host has not come to an end within half an hour, or failed.
+    """
+    deadline, pause_s = time.monotonic() + PATIENCE_S, 0.5
+    while file.status in PROCESSING:
+        if time.monotonic() > deadline:
+            raise BackendError(f"{host.title} has been reading {file.id} for half an hour. Try again later.")
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, 10.0)
+        with errors_of(host):
+            file = openai.files.retrieve(file.id)
+    return file
+
+
+def _send(
+    openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, name: str, progress: Progress | None
+) -> FileObject:
+    if dataset.size_bytes > host.max_file_bytes:
+        host.require("uploads", f"take a file of {dataset.size_bytes / 1e6:,.0f} MB")
+        return upload_in_parts(openai, host, dataset, journal=journal, name=name, progress=progress)
+    with errors_of(host):
+        return _in_one(openai, dataset, name, progress)
+
+
+def _elsewhere(openai: OpenAI, host: Host, dataset: Dataset, reuse: Reuse) -> FileObject | None:
+    """Return a file of the same bytes that the host lists, under whatever name, if it may be used."""
+    with errors_of(host):
+        listed = list(openai.files.list(purpose=PURPOSE, limit=1000))
+    alike = (file for file in listed if file.bytes == dataset.size_bytes and file.status != "error")
+    return next((file for file in alike if same_content(openai, host, file, dataset.sha256) and reuse(file)), None)
 
 
 def _still_there(openai: OpenAI, host: Host, file_id: str, size_bytes: int) -> bool:
@@ -76,25 +120,6 @@ def _in_one(openai: OpenAI, dataset: Dataset, name: str, progress: Progress | No
         # The official client repeats a POST that was not answered; the key keeps that from making two files.
         headers = {"Idempotency-Key": f"file-{uuid.uuid4().hex}"}
         return openai.files.create(file=(name, cast("IO[bytes]", body)), purpose=PURPOSE, extra_headers=headers)
-
-
-def _in_parts(openai: OpenAI, dataset: Dataset, name: str, progress: Progress | None) -> FileObject:
-    begun = openai.uploads.create(
-        bytes=dataset.size_bytes, filename=name, mime_type="application/jsonl", purpose=PURPOSE
-    )
-    digest = hashlib.md5(usedforsecurity=False)  # the API's own check against damage on the way
-    part_ids, sent = [], 0
-    with dataset.open() as stream:
-        while piece := stream.read(PART_BYTES):
-            digest.update(piece)
-            part_ids.append(openai.uploads.parts.create(begun.id, data=piece).id)
-            sent += len(piece)
-            if progress:
-                progress(sent, dataset.size_bytes)
-    done = openai.uploads.complete(begun.id, part_ids=part_ids, md5=digest.hexdigest())
-    if done.file is None:
-        raise BackendError(f"Upload {begun.id} ended {done.status!r} without a file. Try again.")
-    return done.file
 
 
 def _accept(file: FileObject, dataset: Dataset, host: Host) -> None:

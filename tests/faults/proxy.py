@@ -55,6 +55,8 @@ class Fault:
     """Request headers (lower case) that never arrive."""
     reverse_page: bool = False
     """Turn the `data` of a list answer around."""
+    edit: Callable[[bytes], bytes] | None = None
+    """Change the body of the answer, as other hosts word theirs."""
 
 
 NO_FAULT = Fault()
@@ -65,7 +67,7 @@ def random_faults(seed: int, *, rate: float, strip_headers: frozenset[str] = fro
     """Return a chooser that hits a share `rate` of requests with one of the network's usual faults."""
 
     def choose(exchange: Exchange) -> Fault:
-        dice = random.Random(f"{seed}/{exchange.number}")  # noqa: S311 - reproducible, not secret
+        dice = random.Random(f"{seed}/{exchange.number}")
         if dice.random() >= rate:
             return Fault(strip_headers=strip_headers)
         faults: list[Mapping[str, Any]] = [
@@ -152,6 +154,8 @@ class FaultProxy:
             raise ConnectionResetError
         if fault.reverse_page:
             answer = reverse_page(answer)
+        if fault.edit:
+            answer = fault.edit(answer)
         await self._send(connection, writer, (status, headers, answer), fault)
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 

@@ -59,7 +59,7 @@ def test_progress_ends_with_all_bytes(connect) -> None:
 def test_large_files_go_in_parts_and_arrive_whole(connect, proxy, monkeypatch) -> None:
     from dataclasses import replace
 
-    monkeypatch.setattr("ftclient.jobs.upload.PART_BYTES", 1000)
+    monkeypatch.setattr("ftclient.jobs.upload_parts.PART_BYTES", 1000)
     data = Dataset({"messages": [{"role": "user", "content": f"part {n}"}]} for n in range(60))
     client = connect(replace(hosts.LOCAL, max_file_bytes=2000))
     file_id = client.upload(data)

@@ -1,0 +1,201 @@
+"""Large files in parts: several at once, and after a crash or a dropped line only those that are missing.
+
+The upload and each part that has arrived are in the journal. The next call for the same bytes reads the file once more
+from its start, for the md5 of the whole, but sends only parts that the journal does not know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ftclient.data import Dataset
+from ftclient.errors import BackendError, RateLimitError, UnavailableError
+from ftclient.hosts import Host
+from ftclient.jobs.journal import Journal, PartedUpload
+from ftclient.wire import errors_of, retry_after_s
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types import FileObject, Upload
+
+Progress = Callable[[int, int], None]
+"""Called with bytes sent and bytes in all."""
+
+PART_BYTES = 16 * 1024 * 1024
+"""Size of a part: small enough that little is lost with one. OpenAI takes parts of up to 64 MB."""
+_MOST_PARTS: Final = 128
+"""So many 64 MB parts make OpenAI's largest upload of 8 GB; whether it takes more parts is not said."""
+_AT_ONCE: Final = 4
+PAUSES_S: tuple[float, ...] = (0.5, 2.0, 8.0, 30.0)
+"""Waits between tries of one part, beside the official client's own."""
+_LAST_MINUTE_S: Final = 60.0
+"""An upload that expires sooner is not gone on with."""
+
+
+def upload_in_parts(
+    openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, name: str, progress: Progress | None = None
+) -> FileObject:
+    """Return the file that `dataset` has become at `host`.
+
+    An upload that the journal knows is gone on with; where the host has forgotten it, a new one is begun.
+
+    Raises:
+        BackendError: The host refused or failed. What has arrived is kept, and the next call goes on from there.
+    """
+    base_url = str(openai.base_url)
+    begun = journal.begun_parts(base_url, dataset.sha256)
+    if begun is not None:
+        if begun.expires_at > time.time() + _LAST_MINUTE_S:
+            try:
+                return _Sending(openai, host, dataset, journal, begun, name, progress).run()
+            except BackendError as error:
+                if error.status_code not in (400, 404):
+                    raise
+        journal.end_parts(begun.upload_id)
+    fresh = _begin(openai, host, dataset, name)
+    journal.begin_parts(base_url, dataset.sha256, fresh)
+    try:
+        return _Sending(openai, host, dataset, journal, fresh, name, progress).run()
+    except BackendError as error:
+        if error.status_code in (400, 404):  # the host will not have it: damaged on the way, or expired
+            journal.end_parts(fresh.upload_id)
+        raise
+
+
+def same_content(openai: OpenAI, host: Host, file: FileObject, sha256: str) -> bool:
+    """Whether a file at the host has exactly these bytes; it is read to find out, as names and sizes prove nothing."""
+    digest = hashlib.sha256()
+    with errors_of(host), openai.files.with_streaming_response.content(file.id) as answer:
+        for block in answer.iter_bytes(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == sha256
+
+
+def _begin(openai: OpenAI, host: Host, dataset: Dataset, name: str) -> PartedUpload:
+    with errors_of(host):
+        made = openai.uploads.create(
+            bytes=dataset.size_bytes, filename=name, mime_type="application/jsonl", purpose="fine-tune"
+        )
+    return PartedUpload(
+        upload_id=made.id,
+        part_bytes=max(PART_BYTES, -(-dataset.size_bytes // _MOST_PARTS)),
+        expires_at=float(made.expires_at),
+        begun_at=float(made.created_at),
+        parts={},
+    )
+
+
+@dataclass
+class _Sending:
+    """One run over the file: all parts that are missing, then the end of the upload."""
+
+    openai: OpenAI
+    host: Host
+    dataset: Dataset
+    journal: Journal
+    begun: PartedUpload
+    name: str
+    progress: Progress | None
+    sent_bytes: int = 0
+    part_ids: dict[int, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> FileObject:
+        """Send what is missing and return the file."""
+        return self._finish(self._send_parts())
+
+    def _send_parts(self) -> str:
+        """Send all missing parts, some at once, and return the md5 of the whole file."""
+        digest = hashlib.md5(usedforsecurity=False)  # the API's own check against damage on the way
+        under_way: set[Future[None]] = set()
+        with self.dataset.open() as stream, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upload") as pool:
+            try:
+                number = 0
+                while piece := stream.read(self.begun.part_bytes):
+                    digest.update(piece)
+                    if number in self.begun.parts:
+                        self._arrived(number, self.begun.parts[number], len(piece))
+                    else:
+                        under_way.add(pool.submit(self._send, number, piece))
+                    under_way = _room(under_way)
+                    number += 1
+                while under_way:
+                    under_way = _room(under_way, most=1)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return digest.hexdigest()
+
+    def _send(self, number: int, piece: bytes) -> None:
+        for pause_s in (*PAUSES_S, None):
+            try:
+                with errors_of(self.host):
+                    part = self.openai.uploads.parts.create(self.begun.upload_id, data=piece)
+                break
+            except (UnavailableError, RateLimitError) as error:
+                if pause_s is None:
+                    raise
+                time.sleep(retry_after_s(error) or pause_s)
+        self.journal.keep_part(self.begun.upload_id, number, part.id)
+        self._arrived(number, part.id, len(piece))
+
+    def _arrived(self, number: int, part_id: str, n_bytes: int) -> None:
+        with self.lock:
+            self.part_ids[number] = part_id
+            self.sent_bytes += n_bytes
+            if self.progress:
+                self.progress(self.sent_bytes, self.dataset.size_bytes)
+
+    def _finish(self, md5: str) -> FileObject:
+        """Let the host join the parts; where its answer is lost, look for the file that it has made."""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                done = self._complete(md5)
+            except BackendError as error:
+                found = self._joined()
+                if found is not None:
+                    return found
+                if pause_s is None or not isinstance(error, UnavailableError | RateLimitError):
+                    raise
+                time.sleep(retry_after_s(error) or pause_s)
+                continue
+            if done.file is None:
+                raise BackendError(f"Upload {done.id} ended {done.status!r} without a file. Try again.")
+            self.journal.end_parts(self.begun.upload_id)
+            return done.file
+        raise AssertionError  # the last try returns or raises
+
+    def _complete(self, md5: str) -> Upload:
+        ordered = [self.part_ids[number] for number in sorted(self.part_ids)]
+        once = self.openai.with_options(max_retries=0)  # a repeated end of an upload that has ended is refused
+        with errors_of(self.host):
+            return once.uploads.complete(self.begun.upload_id, part_ids=ordered, md5=md5)
+
+    def _joined(self) -> FileObject | None:
+        """Return the file that an unanswered request has made, if it has; the host is asked, and its bytes compared."""
+        try:
+            with errors_of(self.host):
+                listed = list(self.openai.files.list(purpose="fine-tune", limit=100))
+            for file in listed:
+                is_alike = file.bytes == self.dataset.size_bytes and file.created_at >= int(self.begun.begun_at)
+                if is_alike and same_content(self.openai, self.host, file, self.dataset.sha256):
+                    self.journal.end_parts(self.begun.upload_id)
+                    return file
+        except BackendError:
+            return None  # what went wrong before is what is told
+        return None
+
+
+def _room(under_way: set[Future[None]], *, most: int = _AT_ONCE) -> set[Future[None]]:
+    """Wait until fewer than `most` are under way, and let failures be heard."""
+    while len(under_way) >= most:
+        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        for each in done:
+            each.result()
+    return under_way
