@@ -11,7 +11,7 @@ import openai
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.contract import places
 from tests.contract.conftest import examples, wait
@@ -41,8 +41,16 @@ class Life(RuleBasedStateMachine):
         self.manager.__exit__(None, None, None)
         shutil.rmtree(self.home)
 
+    @initialize(target=jobs)
+    def create_one(self) -> str:
+        return self.create_job()
+
+    @precondition(lambda self: len(self.known) < 3)
     @rule(target=jobs)
-    def create(self) -> str:
+    def create_another(self) -> str:
+        return self.create_job()
+
+    def create_job(self) -> str:
         file = self.api.files.create(file=("a.jsonl", examples(10)), purpose="fine-tune")
         job = self.api.fine_tuning.jobs.create(model="smollm2-135m", training_file=file.id, **by_hand())
         self.known.append(job.id)
@@ -50,9 +58,16 @@ class Life(RuleBasedStateMachine):
 
     @rule(job_id=jobs, n=st.integers(1, 8))
     def step(self, job_id: str, n: int) -> None:
-        running = [job for job in self.known if self.status(job) == "running"]
-        if running in ([], [job_id]) and self.status(job_id) in ("running", "queued"):
+        """Move the job whose turn it is."""
+        self.let_validation_end()
+        waiting = [job for job in self.known if self.status(job) in ("running", "queued")]
+        if waiting[:1] == [job_id]:
             move(self.api, job_id, n)
+
+    def let_validation_end(self) -> None:
+        for job_id in self.known:
+            if self.status(job_id) == "validating_files":
+                wait(self.api, job_id, until=("queued", "running", *ENDED))
 
     @rule(job_id=jobs)
     def cancel(self, job_id: str) -> None:
@@ -113,7 +128,7 @@ class Life(RuleBasedStateMachine):
 
 Life.TestCase.settings = settings(
     max_examples=6,
-    stateful_step_count=15,
+    stateful_step_count=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
