@@ -24,7 +24,7 @@ from local_backend.store.sweep import sweep_job
 from local_backend.store.tables import CheckpointRow, EventRow, FileRow, JobRow
 from local_backend.task import ModelRef, UserError
 
-METHODS: Mapping[str, tuple[str, ...]] = {"torch": ("supervised",), "simulated": ("supervised", "dpo")}
+METHODS: Mapping[str, tuple[str, ...]] = {"torch": ("supervised", "dpo"), "simulated": ("supervised", "dpo")}
 """What each engine trains."""
 
 _PAUSE_WAIT_S = 2.0

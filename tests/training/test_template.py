@@ -1,0 +1,171 @@
+"""The renderer: what is trained, to the token, under templates of every kind."""
+
+import pytest
+
+from local_backend.engine.template import Template, show
+from local_backend.task import UserError
+from tests.training.tiny import tiny_tokenizer
+
+CHATML = tiny_tokenizer().chat_template
+NO_END = (
+    "{% for message in messages %}{% if message.role == 'user' %}Q: {{ message.content }}\nA: "
+    "{% else %}{{ message.content }}{% endif %}{% endfor %}"
+)
+END_WITH_NEXT = (
+    "{% for message in messages %}{% if message.role == 'user' %}{% if not loop.first %}<|im_end|>{% endif %}"
+    "Q: {{ message.content }}\nA: {% else %}{{ message.content }}{% endif %}{% endfor %}"
+)
+REWRITES_HISTORY = (
+    "{% for message in messages %}{% if message.role == 'assistant' and not loop.last %}"
+    "<|im_start|>assistant\n{{ message.content.split('/think ')[-1] }}<|im_end|>\n"
+    "{% else %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+NO_PREFIX = (
+    "{% if add_generation_prompt %}ASK {% endif %}{% for message in messages %}{{ message.content }}{% endfor %}"
+)
+KNOWS_TOOLS = (
+    "{% if tools %}{{ tools | tojson }}\n{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{{ message.content }}{% for call in message.tool_calls or [] %}{{ call.function.name }}"
+    "{{ call.function.arguments | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+TWO_TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "One?"},
+    {"role": "assistant", "content": "Yes /think 1"},
+    {"role": "user", "content": "Two?"},
+    {"role": "assistant", "content": "No /think 2"},
+]
+TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": '{"place": "Kyōto"}'}}
+
+
+def template(text=CHATML):
+    return Template(tiny_tokenizer(text))
+
+
+def trained_text(rendered, renderer):
+    """What is trained, as text, with its weights."""
+    pieces = []
+    for token in show(rendered, renderer.tokenizer):
+        if token["weight"]:
+            if pieces and pieces[-1][1] == token["weight"] and pieces[-1][2] == "open":
+                pieces[-1][0].append(token["id"])
+            else:
+                pieces.append([[token["id"]], token["weight"], "open"])
+        elif pieces:
+            pieces[-1][2] = "closed"
+    return [(renderer.tokenizer.decode(ids), weight) for ids, weight, _ in pieces]
+
+
+def test_answers_and_their_ends_are_trained_and_nothing_else():
+    renderer = template()
+    (rendered,) = renderer.render({"messages": TWO_TURNS})
+    assert trained_text(rendered, renderer) == [("Yes /think 1<|im_end|>", 1.0), ("No /think 2<|im_end|>", 1.0)]
+
+
+def test_weights_of_messages_are_kept_and_zero_is_not_trained():
+    messages = [dict(message) for message in TWO_TURNS]
+    messages[2]["weight"], messages[4]["weight"] = 0, 0.25
+    (rendered,) = template().render({"messages": messages})
+    assert trained_text(rendered, template()) == [("No /think 2<|im_end|>", 0.25)]
+
+
+def test_the_training_prompt_is_the_prompt_of_generation():
+    renderer = template()
+    (rendered,) = renderer.render({"messages": TWO_TURNS})
+    prompt = renderer.prompt(TWO_TURNS[:-1])
+    assert rendered.ids[: len(prompt)] == prompt
+    assert rendered.weights[len(prompt)] == 1.0
+    assert rendered.ids.count(0) == 1, "exactly one BOS"
+
+
+def test_a_template_that_never_ends_an_answer_gets_an_end_to_train():
+    renderer = template(NO_END)
+    (rendered,) = renderer.render({"messages": TWO_TURNS[1:3]})
+    assert trained_text(rendered, renderer) == [("Yes /think 1<|im_end|>", 1.0)]
+
+
+def test_an_end_that_the_next_turn_writes_is_trained():
+    renderer = template(END_WITH_NEXT)
+    (rendered,) = renderer.render({"messages": TWO_TURNS[1:]})
+    assert trained_text(rendered, renderer) == [("Yes /think 1<|im_end|>", 1.0), ("No /think 2<|im_end|>", 1.0)]
+
+
+def test_a_template_that_rewrites_history_is_rendered_a_turn_at_a_time():
+    renderer = template(REWRITES_HISTORY)
+    first, second = renderer.render({"messages": TWO_TURNS})
+    assert trained_text(first, renderer) == [("Yes /think 1<|im_end|>", 1.0)]
+    assert trained_text(second, renderer) == [("No /think 2<|im_end|>", 1.0)]
+    assert second.ids[: len(renderer.prompt(TWO_TURNS[:-1]))] == renderer.prompt(TWO_TURNS[:-1])
+
+
+def test_a_template_that_is_no_prefix_of_itself_is_refused():
+    with pytest.raises(UserError, match="writes a prompt differently once it is answered"):
+        template(NO_PREFIX).render({"messages": TWO_TURNS})
+
+
+@pytest.mark.parametrize("change", [{"tools": [TOOL]}, {"functions": [TOOL["function"]]}])
+def test_tools_that_a_template_would_drop_are_refused(change):
+    with pytest.raises(UserError, match="no place for tools"):
+        template().render({"messages": TWO_TURNS, **change})
+
+
+def test_tools_and_calls_reach_a_template_that_knows_them():
+    renderer = template(KNOWS_TOOLS)
+    messages = [TWO_TURNS[1], {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    (rendered,) = renderer.render({"messages": messages, "tools": [TOOL]})
+    assert trained_text(rendered, renderer) == [('look_up{"place": "Kyōto"}<|im_end|>', 1.0)]
+    assert '"type": "object"' in renderer.tokenizer.decode(rendered.ids)
+
+
+def test_an_example_without_trained_tokens_is_refused():
+    with pytest.raises(UserError, match="No token of this example is trained"):
+        template().render({"messages": TWO_TURNS[:2]})
+
+
+def test_parts_roles_and_refusals_become_what_templates_know():
+    renderer = template()
+    messages = [
+        {"role": "developer", "content": [{"type": "text", "text": "Be "}, {"type": "text", "text": "kind."}]},
+        {"role": "user", "content": "Hm?"},
+        {"role": "assistant", "refusal": "I can't."},
+    ]
+    (rendered,) = renderer.render({"messages": messages})
+    text = renderer.tokenizer.decode(rendered.ids)
+    assert "<|im_start|>system\nBe kind.<|im_end|>" in text
+    assert trained_text(rendered, renderer) == [("I can't.<|im_end|>", 1.0)]
+
+
+def test_images_are_refused_by_a_text_model():
+    messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, TWO_TURNS[2]]
+    with pytest.raises(UserError, match="reads text only"):
+        template().render({"messages": messages})
+
+
+def test_no_chat_template_is_said():
+    tokenizer = tiny_tokenizer(None)
+    with pytest.raises(UserError, match="no chat template"):
+        Template(tokenizer)
+
+
+def test_a_preference_pair_trains_both_answers_behind_one_prompt():
+    renderer = template()
+    pair = {
+        "input": {"messages": TWO_TURNS[:2]},
+        "preferred_output": [{"role": "assistant", "content": "Yes"}],
+        "non_preferred_output": [{"role": "assistant", "content": "Well"}],
+    }
+    preferred, other = renderer.render_pair(pair)
+    assert trained_text(preferred, renderer) == [("Yes<|im_end|>", 1.0)]
+    assert trained_text(other, renderer) == [("Well<|im_end|>", 1.0)]
+
+
+def test_the_pad_token_does_not_matter():
+    """Masks go by place; a tokenizer whose pad is its end token trains the end all the same."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    (rendered,) = Template(tokenizer).render({"messages": TWO_TURNS})
+    assert sum(w for i, w in zip(rendered.ids, rendered.weights, strict=True) if i == tokenizer.eos_token_id) == 2.0
