@@ -23,7 +23,8 @@ _TO_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _HALF_KANA = re.compile("[\uff65-\uff9f]+")
 
 _FENCED = re.compile(r"(```[\s\S]*?(?:```|\Z)|`[^`\n]+`)")
-_BLANKS = re.compile(r"[^\S\n]+")
+_BLANKS = re.compile(r"(?<=\S)[^\S\n]+(?=\S)")
+"""Within a line; what a line begins with stays, as it is how code is written."""
 _AROUND_BREAK = re.compile(r"[^\S\n]+(?=\n)")
 _BREAKS = re.compile(r"\n{3,}")
 
@@ -64,7 +65,7 @@ def one_width(text: str) -> str:
 
 
 def one_space(text: str) -> str:
-    """Single spaces within lines, none at the ends of lines and texts, at most one blank line in a row."""
+    """Single spaces within lines, none at the ends of lines and around the text, at most one blank line in a row."""
     return _outside_code(text, _one_space).strip()
 
 

@@ -20,6 +20,7 @@ from ftclient.data.limits import OPENAI_LIMITS, Limits, Method
 from ftclient.data.new_file import new_file
 from ftclient.data.report import Report
 from ftclient.data.tokens import count_example, encoding_for
+from ftclient.data.vocab import VOCABULARIES
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -181,8 +182,8 @@ def _tokens(report: Report, sizes: Mapping[int, int], limits: Limits, model: str
     context = limits.context_tokens
     n_too_long = sum(size > context for size in sizes.values()) if context is not None else 0
     # A backend that counts with the model's own tokenizer says how many tokens there are, and not by whom.
-    by_role = any(counted["by_role"].values())
-    own = {} if by_role else {"encoding": f"the tokenizer of {model}", "trained": None, "by_role": {}}
+    is_ours = counted["encoding"] in VOCABULARIES
+    own = {} if is_ours else {"encoding": f"the tokenizer of {model}", "trained": None, "by_role": {}}
     return {
         **counted,
         **own,

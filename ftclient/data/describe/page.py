@@ -62,10 +62,9 @@ def _head(source: str, found: Mapping[str, Any], lang: str) -> str:
     numbers = [(f"{found['n_examples']:,}", "examples")]
     if tokens:
         about = "≈ " if tokens["is_estimate"] else ""
-        numbers += [
-            (f"{about}{tokens['total']:,}", "tokens.total"),
-            (f"{about}{tokens['trained']:,}", "tokens.trained"),
-        ]
+        numbers.append((f"{about}{tokens['total']:,}", "tokens.total"))
+        if tokens["trained"] is not None:
+            numbers.append((f"{about}{tokens['trained']:,}", "tokens.trained"))
     numbers += [(f"{check['n_errors']:,}", "errors"), (f"{check['n_warnings']:,}", "warnings")]
     shown = "".join(f"<div><b>{value}</b><span>{escape(say(key, lang))}</span></div>" for value, key in numbers)
     counted = f"{say('tokens.note', lang)} {tokens['encoding']}" if tokens else say("tokens.none", lang)

@@ -28,6 +28,7 @@ from ftclient.data.clean.steps import TEXT_STEPS
         ("width", "ａ＠ｂ．ｃｏ．ｊｐ", "a@b.co.jp"),
         ("width", "本当ですか！？（笑）「はい」、そうです。～", "本当ですか！？（笑）「はい」、そうです。～"),
         ("white_space", "  a  b \n\n\n\n c\u3000d ", "a b\n\n c d"),
+        ("white_space", "if a:\n    b  =  2\n\u3000段落", "if a:\n    b = 2\n\u3000段落"),
         ("white_space", "see `x  =  1`\n```\nif a:\n    b  =  2\n```", "see `x  =  1`\n```\nif a:\n    b  =  2\n```"),
         ("html", "<p>Hello<br/>you &amp; me&nbsp;&#233;</p>", "Hello\nyou & me\xa0é\n"),
         ("html", "<script>steal()</script>kept<!-- note -->", "kept"),
