@@ -25,7 +25,8 @@ from ftclient.jobs.local import PullProgress
 from ftclient.jobs.local_options import LocalOptions
 from ftclient.jobs.methods import Method, Supervised
 from ftclient.jobs.request import JobRequest, new_run_id
-from ftclient.jobs.upload import Progress, Reuse
+from ftclient.jobs.upload import Reuse
+from ftclient.jobs.upload_parts import Progress
 from ftclient.planning import make_plan
 from ftclient.wire import errors_of
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftclient.errors import RateLimitError, UnavailableError
 from ftclient.hosts import Host
-from ftclient.wire import errors_of
+from ftclient.wire import errors_of, retry_after_s
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -36,16 +36,27 @@ class Pace:
 
 
 class Follower:
-    """Reads a job's new events at each call of `poll`, and never the same one twice."""
+    """Reads a job's new events at each call of `poll`, and never the same one twice.
 
-    def __init__(self, openai: OpenAI, host: Host, job_id: str) -> None:
+    Args:
+        openai: The official client.
+        host: Where the job is.
+        job_id: The job.
+        after: Id of the last event that is known already, as from an earlier process; None begins at the first.
+    """
+
+    def __init__(self, openai: OpenAI, host: Host, job_id: str, *, after: str | None = None) -> None:
         self._openai, self._host, self._job_id = openai, host, job_id
         self._seen: set[str] = set()
+        self._after = after
 
-    def poll(self) -> list[FineTuningJobEvent]:
+    def poll(self, *, to_the_end: bool = False) -> list[FineTuningJobEvent]:
         """Return the events that have come since the last poll, oldest first.
 
         A poll that fails half-way counts nothing as seen, so that the next one returns it all.
+
+        Args:
+            to_the_end: Read the whole list: events that were filed late, behind ones that are known, are in it.
 
         Raises:
             JobNotFoundError: There is no such job.
@@ -57,25 +68,47 @@ class Follower:
         with errors_of(self._host, job_id=self._job_id):
             while True:
                 page = self._openai.fine_tuning.jobs.list_events(self._job_id, limit=PAGE, **cursor)
-                events = page.data or []
+                events = self._newest_first(page.data or [])
                 unseen = [event for event in events if event.id not in self._seen and event.id not in new_ids]
-                fresh.extend(newest_first(unseen))
+                fresh.extend(unseen)
                 new_ids.update(event.id for event in unseen)
                 reached_known = any(event.id in self._seen for event in events)
-                if reached_known or not unseen or page.has_more is False:
+                if not events or page.has_more is False or (not to_the_end and (reached_known or not unseen)):
                     break
+                if cursor == {"after": events[-1].id}:
+                    break  # a host that ignores the cursor
                 cursor = {"after": events[-1].id}
         self._seen |= new_ids
         fresh.reverse()
-        return sorted(fresh, key=lambda event: event.created_at)
+        return self._news(sorted(fresh, key=lambda event: event.created_at))
+
+    def _news(self, events: list[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
+        """Leave out what came up to the event that the caller knows already."""
+        ids = [event.id for event in events]
+        if self._after not in ids:
+            return events
+        known, self._after = ids.index(self._after), None
+        return events[known + 1 :]
+
+    def _newest_first(self, events: list[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
+        """Return a page in the API's own order, also when something on the way has turned it around."""
+        is_known = [event.id in self._seen for event in events]
+        turned = is_turned([event.created_at for event in events])
+        if turned is None:  # all of one second: steps tell
+            turned = is_turned([step for step in map(_step, events) if step is not None])
+        if turned is None and events and is_known[0] != is_known[-1]:
+            turned = is_known[0]
+        if turned is None and len(events) > 1:  # the host itself knows what comes after the last one
+            older = self._openai.fine_tuning.jobs.list_events(self._job_id, limit=1, after=events[-1].id).data
+            turned = bool(older) and older[0].id in {event.id for event in events}
+        return events[::-1] if turned else events
 
 
-def newest_first(events: Sequence[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
-    """Return a page in the API's own order, also when something on the way has turned it around."""
-    ages = [event.created_at for event in events]
-    if ages and ages[0] == ages[-1]:  # all of one second: steps tell
-        ages = [step for step in map(_step, events) if step is not None]
-    return list(reversed(events)) if ages and ages[0] < ages[-1] else list(events)
+def is_turned(numbers: Sequence[int]) -> bool | None:
+    """Whether numbers that should fall from the first to the last rise; None where they do neither."""
+    if not numbers or numbers[0] == numbers[-1]:
+        return None
+    return numbers[0] < numbers[-1]
 
 
 def _step(event: FineTuningJobEvent) -> int | None:
@@ -100,30 +133,39 @@ def polls(
     job_id: str,
     *,
     stop: frozenset[str] = ENDED,
+    after: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Poll]:
     """Look at a job again and again, from its first event until its status is one of `stop` and nothing is left.
 
-    Dropped connections, 429 and 5xx are waited out for up to fifteen minutes in a row.
+    Dropped connections, 429 (with its Retry-After) and 5xx are waited out for up to fifteen minutes in a row.
+
+    Args:
+        openai: The official client.
+        host: Where the job is.
+        job_id: The job.
+        stop: Statuses to end at.
+        after: Id of the last event that is known already; None begins at the first.
+        sleep: Waits so many seconds.
 
     Raises:
         JobNotFoundError: There is no such job.
         BackendError: The host refuses, or has been silent for too long.
     """
-    follower, pace = Follower(openai, host, job_id), Pace(host)
+    follower, pace = Follower(openai, host, job_id, after=after), Pace(host)
     silent_since: float | None = None
     while True:
         try:
             with errors_of(host, job_id=job_id):
                 job = openai.fine_tuning.jobs.retrieve(job_id)
             # The status is read first: what is listed after an end has been seen is complete.
-            events = follower.poll()
+            events = follower.poll(to_the_end=job.status in stop)
         except (UnavailableError, RateLimitError) as error:
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > GIVE_UP_S:
                 raise
             yield Poll(None, (), str(error))
-            sleep(pace.after(news=False))
+            sleep(max(pace.after(news=False), retry_after_s(error) or 0.0))
             continue
         silent_since = None
         yield Poll(job, events)

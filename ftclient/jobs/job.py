@@ -54,25 +54,40 @@ class Job:
         """The status now, in the host's words; asks the host."""
         return self.refresh().status
 
-    def events(self, *, follow_on: bool = False) -> Iterator[FineTuningJobEvent]:
-        """Yield all events so far, oldest first; with `follow_on`, go on until the job ends."""
+    def events(self, *, follow_on: bool = False, after: str | None = None) -> Iterator[FineTuningJobEvent]:
+        """Yield all events so far, oldest first.
+
+        Args:
+            follow_on: Go on until the job ends.
+            after: Id of the last event that is known already, as from a process that has ended; None begins at the
+                first.
+        """
         if not follow_on:
-            yield from Follower(self._openai, self.host, self.id).poll()
+            yield from Follower(self._openai, self.host, self.id, after=after).poll(to_the_end=True)
             return
-        for poll in self.polls():
+        for poll in self.polls(after=after):
             yield from poll.events
 
-    def polls(self, *, stop: frozenset[str] = ENDED, sleep: Callable[[float], None] = time.sleep) -> Iterator[Poll]:
+    def polls(
+        self,
+        *,
+        stop: frozenset[str] = ENDED,
+        after: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> Iterator[Poll]:
         """Look at the job until its status is one of `stop`; each look has the job and its new events."""
-        for poll in polls(self._openai, self.host, self.id, stop=stop, sleep=sleep):
+        for poll in polls(self._openai, self.host, self.id, stop=stop, after=after, sleep=sleep):
             self.latest = poll.job or self.latest
             yield poll
 
-    def wait(self, *, timeout_s: float | None = None) -> JobResult:
+    def wait(
+        self, *, timeout_s: float | None = None, on_event: Callable[[FineTuningJobEvent], None] | None = None
+    ) -> JobResult:
         """Return when the job has ended well.
 
         Args:
             timeout_s: Give up waiting after so many seconds; the job goes on.
+            on_event: Called with each event as it comes, once and in order.
 
         Raises:
             JobFailedError: The job failed, was cancelled, or is paused and would be waited for in vain.
@@ -86,8 +101,10 @@ class Job:
                 raise TimeoutError(f"Job {self.id} has not ended within {timeout_s:g} s; it goes on.")
             time.sleep(min(pause_s, left_s))
 
-        for _ in self.polls(stop=ENDED | {"paused"}, sleep=sleep):
-            pass
+        for poll in self.polls(stop=ENDED | {"paused"}, sleep=sleep):
+            if on_event:
+                for event in poll.events:
+                    on_event(event)
         return self.result()
 
     def watch(self) -> FineTuningJob:

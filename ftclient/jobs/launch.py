@@ -17,7 +17,8 @@ from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateL
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
-from ftclient.jobs.upload import Progress, upload
+from ftclient.jobs.upload import upload
+from ftclient.jobs.upload_parts import Progress
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
+import threading
 
 import pytest
 
 from ftclient import JobFailedError, JobNotFoundError, LocalOptions, Simulate, Supervised
-from tests.faults.proxy import NO_FAULT, Fault, random_faults
+from tests.faults.proxy import NO_FAULT, Exchange, Fault, random_faults
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +68,69 @@ def test_pages_that_arrive_turned_around_are_read_in_order(connect, data, proxy)
         return Fault(reverse_page=dice.random() < 0.5) if "/events" in exchange.path else NO_FAULT
 
     proxy.choose = choose
-    steps = [event.data["step"] for event in job.events(follow_on=True) if event.type == "metrics"]
-    assert steps == list(range(1, 37))
+    events = [event.id for event in job.events(follow_on=True)]
+    assert events == [event.id for event in job.events()]
+    proxy.choose = lambda _: NO_FAULT
+    assert events == listed(client, job.id)
+
+
+def test_events_that_the_host_files_late_are_told_late_and_once(connect, data, proxy) -> None:
+    """The list lacks its second event until the job has ended; then it stands behind a hundred known ones."""
+    client = connect()
+    job = start(client, data, epochs=10, speed="timed", seconds_per_step=0.005)
+    has_ended = threading.Event()
+
+    def hide(body: bytes) -> bytes:
+        page = json.loads(body)
+        kept = [each for each in page["data"] if "Validating" not in each["message"]]
+        return json.dumps({**page, "data": kept}).encode()
+
+    def look(body: bytes) -> bytes:
+        if json.loads(body)["status"] == "succeeded":
+            has_ended.set()
+        return body
+
+    def choose(exchange: Exchange) -> Fault:
+        if "/events" not in exchange.path:
+            return Fault(edit=look)
+        return NO_FAULT if has_ended.is_set() else Fault(edit=hide)
+
+    proxy.choose = choose
+    told = []
+    for poll in job.polls():
+        told += [event.message for event in poll.events]
+    assert sum("Validating" in text for text in told) == 1
+    assert sorted(told) == sorted(event.message for event in job.events())
+
+
+def test_a_process_goes_on_after_the_last_event_that_its_predecessor_saw(connect, data) -> None:
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    everything = [event.id for event in job.events()]
+    assert [event.id for event in job.events(after=everything[7])] == everything[8:]
+    assert [event.id for event in job.events(follow_on=True, after=everything[-1])] == []
+
+
+def test_a_host_that_asks_for_patience_gets_it(connect, data, proxy) -> None:
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    busy = [Fault(status=429, retry_after_s=7)] * 3
+    client.openai.max_retries = 0
+    proxy.choose = lambda _: busy.pop() if busy else NO_FAULT
+    pauses: list[float] = []
+    polls = list(job.polls(sleep=pauses.append))
+    assert pauses == [7, 7, 7]
+    assert [poll.job is None for poll in polls] == [True, True, True, False]
+    assert "limiting requests" in polls[0].trouble
+
+
+def test_whoever_waits_can_hear_each_event(connect, data) -> None:
+    job = start(connect(), data)
+    heard = []
+    job.wait(timeout_s=60, on_event=lambda event: heard.append(event.id))
+    assert heard == [event.id for event in job.events()]
 
 
 def test_waiting_returns_the_model_with_metrics_and_checkpoints(connect, data) -> None:
