@@ -183,7 +183,7 @@ def _tokens(report: Report, sizes: Mapping[int, int], limits: Limits, model: str
     n_too_long = sum(size > context for size in sizes.values()) if context is not None else 0
     # A backend that counts with the model's own tokenizer says how many tokens there are, and not by whom.
     is_ours = counted["encoding"] in VOCABULARIES
-    own = {} if is_ours else {"encoding": f"the tokenizer of {model}", "trained": None, "by_role": {}}
+    own: dict[str, Any] = {} if is_ours else {"encoding": f"the tokenizer of {model}", "trained": None, "by_role": {}}
     return {
         **counted,
         **own,

@@ -9,7 +9,7 @@ from html import escape
 _WIDTH_PX = 520
 _ROW_PX, _BAR_PX = 24, 14
 _NAME_PX, _VALUE_PX = 190, 64
-_CHAR_PX = 6.7
+_CHAR_PX = 7.2
 """About the width of a letter at 12 px; characters of East Asia take two."""
 _PLOT_PX, _FOOT_PX = 150, 34
 _TOP_PX = 16

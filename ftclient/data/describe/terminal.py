@@ -108,7 +108,7 @@ def _bars(entries: Sequence[tuple[str, float, str]]) -> Table:
     for name, value, shown in entries:
         eighths = round(value / most * _BAR_CHARS * 8)
         bar = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
-        table.add_row(Text(name), Text(bar or "▏", style="blue"), shown)
+        table.add_row(Text(name), Text(bar or "▏" * (value > 0), style="blue"), shown)
     return table
 
 

@@ -32,13 +32,16 @@ def labels(seen: Sequence[Sighting]) -> dict[str, Any] | None:
     """Balance of labels; None where answers are no labels.
 
     `balance` is the entropy over its maximum: 1.0 is even. `variants` are labels that differ in case, width or
-    punctuation only. `skewed` are labels that occur with prompts of one language only while the dataset has several.
+    punctuation only; they count as one, under their most frequent spelling. `skewed` are labels that occur with
+    prompts of one language only while the dataset has several.
     """
     # A short answer with personal data in it would pass for a label and be printed.
     found = labels_of([redact(one.answer.strip()) if one.answer else None for one in seen])
-    counts = Counter(label for label in found if label is not None)
-    if not counts:
+    spellings = Counter(label for label in found if label is not None)
+    if not spellings:
         return None
+    variants = label_variants(spellings)
+    counts = Counter({names[0]: sum(spellings[name] for name in names) for names in variants})
     total = counts.total()
     entropy = -sum(n / total * math.log2(n / total) for n in counts.values())
     fair = total / len(counts)
@@ -50,7 +53,7 @@ def labels(seen: Sequence[Sighting]) -> dict[str, Any] | None:
         "balance": round(entropy / math.log2(len(counts)), 3) if len(counts) > 1 else 1.0,
         "largest_share": round(counts.most_common(1)[0][1] / total, 4),
         "rare": [{"label": label, "n": counts[label]} for label in sorted(rare, key=lambda label: counts[label])],
-        "variants": [sorted(names) for names in label_variants(counts) if len(names) > 1],
+        "variants": [names for names in variants if len(names) > 1],
         "skewed": _skewed(seen, found),
     }
 

@@ -83,7 +83,7 @@ def _about_labels(found: Mapping[str, Any]) -> Iterator[Advice]:
     if labels is None:
         return
     if labels["variants"]:
-        names = " / ".join(labels["variants"][0])
+        names = "; ".join(" / ".join(spellings) for spellings in labels["variants"][:3])
         yield Advice(1, "label_variants", {"n": len(labels["variants"]), "names": names})
     if labels["rare"]:
         names = ", ".join(item["label"] for item in labels["rare"][:3])
