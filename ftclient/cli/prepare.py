@@ -143,7 +143,7 @@ def clean(  # noqa: PLR0913  each is an option of the command line
         from ftclient.data.redact import presidio_finder
 
         options["finder"] = presidio_finder()
-    target = to or file.with_name(f"{file.name.split('.')[0]}.clean.jsonl")
+    target = to or file.with_name(f"{file.name.partition('.jsonl')[0]}.clean.jsonl")
     chosen = [*(SAFE_STEPS if safe else ()), *steps]
     done = clean_file(file, to=target, steps=chosen, fix=fix, overwrite=overwrite, **options)
     left = _check(target, method, options["limits"]) if fix else None

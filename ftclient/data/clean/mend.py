@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -36,6 +37,8 @@ _KEYS_BY_OTHER_NAME = {
 }  # fmt: skip
 
 _CLOSE = 0.75
+_CONTROL_TOKEN = re.compile(r"<\|\w{1,40}\|>")
+"""OpenAI's control tokens and those of most open models."""
 
 
 class _Place(NamedTuple):
@@ -292,13 +295,10 @@ def _special_token(place: _Place, issue: Issue) -> Iterator[tuple[str, Any, Any]
     if not _has(place.holder, place.key) or not isinstance(place.value, str):
         return
     before = place.value
-    token = next((word for word in OPENAI_LIMITS.special_tokens if word in before), None)
-    if token is None:
-        return
     after = before
-    while token in after:
-        after = after.replace(token, "")
-    if after.strip():
+    while _CONTROL_TOKEN.search(after):  # taking one out may join the halves of another
+        after = _CONTROL_TOKEN.sub("", after)
+    if after.strip() and after != before:
         place.holder[place.key] = after
         yield issue.path, before, after
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -133,6 +134,7 @@ class Cleaner:
                     yield Change(line, place.path, step, *excerpts(*made))
             if "redact" in self.cleaning.steps:
                 yield from self._redact(place, line, names)
+        yield from _redact_again(example, line, names)
 
     def _name_label(self, example: Any, line: int) -> Iterator[Change]:
         names = self.cleaning.label_names
@@ -199,3 +201,15 @@ class Cleaner:
         self._index.add(prompt)
         self._seen.append((line, prompt, answer))
         return example, None
+
+
+def _redact_again(example: Any, line: int, names: Mapping[str, str]) -> Iterator[Change]:
+    """Replace secrets where they stand without the word that gave them away, as in "your password X was changed"."""
+    secrets = {value: name for value, name in names.items() if name.startswith("[SECRET_")}
+    if not secrets:
+        return
+    known = re.compile("|".join(re.escape(value) for value in sorted(secrets, key=len, reverse=True)))
+    for place in text_places(example):
+        put = [secrets[found] for found in known.findall(place.text)]
+        if place.rewrite(lambda text: known.sub(lambda found: secrets[found.group()], text)) is not None:
+            yield Change(line, place.path, "redact", ", ".join("secret ***" for _ in put), ", ".join(put))

@@ -48,7 +48,7 @@ def _parts(description: Description, lang: str) -> Iterator[str]:
             yield _card(title, lang, _disagreements(found["ambiguity"], key, lang))
     yield _card("duplicates", lang, _duplicates(found["duplicates"], lang))
     yield _card("personal_data", lang, _personal_data(found["personal_data"], lang))
-    yield _card("answers", lang, _answers(found["answer_format"], lang))
+    yield _card("answers", lang, _answers(found["answer_format"], lang) + _refusals(found["refusals"], lang))
     if found["outliers"]:
         yield _card("outliers", lang, _outliers(found["outliers"], lang))
 
@@ -194,6 +194,12 @@ def _answers(answers: Mapping[str, Any], lang: str) -> str:
         rows = [(str(item["line"]), item["difference"]) for item in answers["drift"][:_SHOWN_CASES]]
         parts.append(_table([say("line", lang), say("column.difference", lang)], rows))
     return "".join(parts)
+
+
+def _refusals(refusals: Mapping[str, Any], lang: str) -> str:
+    text = say("answers.refusals", lang, n=refusals["n"], share=f"{refusals['share']:.1%}")
+    where = f' <span class="soft">({escape(say("lines", lang))} {_lines(refusals["lines"])})</span>'
+    return f"<p>{escape(text)}{where if refusals['n'] else ''}</p>"
 
 
 def _outliers(outliers: Sequence[Mapping[str, Any]], lang: str) -> str:

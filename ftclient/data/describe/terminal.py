@@ -83,6 +83,8 @@ def _bar_charts(found: Mapping[str, Any], lang: str) -> Iterator[tuple[str, list
     if tokens and tokens["histogram"]:
         bins = tokens["histogram"]
         yield say("tokens.per_example", lang), [(f"{b['from']}-{b['to']}", b["n"], f"{b['n']:,}") for b in bins]
+    if len(found["turns"]) > 1:
+        yield say("turns", lang), [(str(n), count, f"{count:,}") for n, count in found["turns"].items()]
     if labels:
         numbers = say(
             "labels.numbers",

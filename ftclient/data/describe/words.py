@@ -62,6 +62,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "personal_data": ("Personal data and secrets", "個人情報と秘密情報"),
     "answers": ("Format of answers", "回答の形式"),
     "answers.json": ("{share} of the answers are JSON", "回答の{share}がJSON"),
+    "answers.refusals": ("{n} of them decline to help ({share})", "うち{n}件（{share}）が拒否"),
     "outliers": ("Outliers", "外れ値"),
     "none": ("none found", "見つかりませんでした"),
     "column.prompt": ("prompt", "質問"),

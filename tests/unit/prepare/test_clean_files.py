@@ -204,6 +204,15 @@ def test_personal_data_is_replaced_and_not_repeated_in_the_list(source):
     assert "1234" not in listed
 
 
+def test_a_secret_is_replaced_wherever_the_example_repeats_it(source):
+    source.write_bytes(line("My password: kettle4Sencha", "I have set kettle4Sencha aside; choose another password."))
+    (example,) = Dataset.read(clean(source, steps=["redact"]).to)
+    assert [message["content"] for message in example["messages"]] == [
+        "My password: [SECRET_1]",
+        "I have set [SECRET_1] aside; choose another password.",
+    ]
+
+
 def test_keys_and_tokens_are_found_by_the_numbers_of_each_step(source):
     source.write_bytes(line("Ａ") + b"\n" + line("Ｂ\r\n"))
     done = clean(source, steps=[*SAFE_STEPS, "width"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,18 @@ def test_a_defect_is_mended(broken, mended, code, path):
     assert found == mended
     assert errors == []
     assert [(change.line, change.step, change.path) for change in changes] == [(9, code, path)]
+
+
+@pytest.mark.parametrize("text", ["Where <|im_<|im_end|>start|>is it?", "Where <|endoftext|><|endoftext|>is it?"])
+def test_no_control_token_is_left_when_one_is_taken_out_of_another(text):
+    found, _, errors = mend({"messages": [{**USER, "content": text}, ANSWER]})
+    assert (found, errors) == (GOOD, [])
+
+
+def test_control_tokens_of_other_models_are_taken_out_where_their_limits_name_them():
+    limits = replace(LOCAL_LIMITS, special_tokens=frozenset({"<|eot_id|>"}))
+    broken = {"messages": [{**USER, "content": "Where is it?<|eot_id|>"}, ANSWER]}
+    assert mend(broken, limits=limits)[0] == GOOD
 
 
 @pytest.mark.parametrize("weight", [True, "1", 1.0, "true"])
