@@ -156,6 +156,10 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     first = max(errors, key=lambda error: _rank(error, errors))
     param = param_of(first["loc"])
     kind = str(first["type"])
+    if kind == "value_error":
+        return ApiError(f"{first['ctx']['error']}.", param=param or None, code="invalid_value")
+    if kind != "json_invalid" and not param:
+        return ApiError("The body must be a JSON object, sent with 'Content-Type: application/json'.")
     if kind == "missing":
         return ApiError(f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
     if kind == "extra_forbidden":
@@ -164,17 +168,29 @@ def validation_error(errors: Sequence[Mapping[str, Any]]) -> ApiError:
         return ApiError("We could not parse the JSON body of your request.", code=None)
     if kind in _WANTED:
         given = _JSON_TYPES.get(type(first.get("input")), "null" if first.get("input") is None else "an object")
-        text = f"Invalid type for '{param}': expected {_WANTED[kind]}, but got {given} instead."
+        wanted = _WANTED[kind] + _or_word(first, errors)
+        text = f"Invalid type for '{param}': expected {wanted}, but got {given} instead."
         return ApiError(text, param=param, code="invalid_type")
     if kind in _BOUNDS:
         return _bound_error(first, param)
-    return ApiError(f"Invalid value for '{param}': {first['msg']}.", param=param, code="invalid_value")
+    text = first["msg"]
+    if kind == "union_tag_invalid":
+        param, text = f"{param}.type", f"expected one of {first['ctx']['expected_tags']}"
+    return ApiError(f"Invalid value for '{param}': {text}.", param=param, code="invalid_value")
 
 
-def _rank(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> tuple[bool, int, int]:
-    same_field = param_of(error["loc"]) == param_of(errors[0]["loc"])
-    is_bound = error["type"] in _BOUNDS
-    return same_field, int(is_bound), -errors.index(error)
+def _rank(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> tuple[int, bool, bool, int]:
+    """How much an error says about the field that the first one is about."""
+    field, place = _fields(errors[0]["loc"]), _fields(error["loc"])
+    depth = len(place) if place[: len(field)] == field else -1
+    return depth, error["type"] in _BOUNDS, error["type"] != "literal_error", -errors.index(error)
+
+
+def _or_word(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> str:
+    """The word that is allowed in place of a number, if one is: ` or 'auto'`."""
+    place = _fields(error["loc"])
+    words = [other["ctx"]["expected"] for other in errors if other["type"] == "literal_error" and other is not error]
+    return f" or {words[0]}" if words and _fields(errors[0]["loc"]) == place else ""
 
 
 def _bound_error(error: Mapping[str, Any], param: str) -> ApiError:
@@ -192,12 +208,16 @@ _NO_FIELDS = frozenset(
 """Where a request was read from, and which member of a union was tried: pydantic puts both into its locations."""
 
 
+def _fields(location: Sequence[Any]) -> list[str | int]:
+    """The fields and positions on the way to a value, without what pydantic puts between."""
+    return [
+        part for part in location if isinstance(part, int) or not (part in _NO_FIELDS or "[" in part or "-" in part)
+    ]
+
+
 def param_of(location: Sequence[Any]) -> str:
     """The name of a field as OpenAI writes it: `messages[2].content`."""
     text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part not in _NO_FIELDS and "[" not in part and "-" not in part:
-            text += f".{part}" if text else part
+    for part in _fields(location):
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -134,7 +135,8 @@ def lifetime_of(anchor: str | None, seconds: str | None) -> int | None:
         raise ApiError(
             "'expires_after.anchor' must be 'created_at'.", param="expires_after.anchor", code="invalid_value"
         )
-    if seconds is None or not seconds.isdigit() or not MIN_LIFETIME_S <= int(seconds) <= MAX_LIFETIME_S:
+    is_number = re.fullmatch("[0-9]{1,9}", seconds or "") is not None
+    if seconds is None or not is_number or not MIN_LIFETIME_S <= int(seconds) <= MAX_LIFETIME_S:
         text = f"'expires_after.seconds' must be a whole number from {MIN_LIFETIME_S} to {MAX_LIFETIME_S}."
         raise ApiError(text, param="expires_after.seconds", code="invalid_value")
     return int(seconds)

@@ -86,7 +86,10 @@ def host_name(host: str) -> str:
 
 
 def _is_same_origin(origin: str, host: str) -> bool:
-    return urlsplit(origin).netloc.lower() == host.lower() and origin != "null"
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower() and origin != "null"
+    except ValueError:
+        return False
 
 
 def _has_token(headers: Headers, token: str) -> bool:

@@ -56,6 +56,13 @@ class Method(Body):
     dpo: DpoMethod | None = None
     reinforcement: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _only_its_own_numbers(self) -> Self:
+        for name in ("supervised", "dpo", "reinforcement"):
+            if name != self.type and getattr(self, name) is not None:
+                raise ValueError(f"'method.{name}' does not go with the method type '{self.type}'")
+        return self
+
 
 class Wandb(Body):
     """Where Weights & Biases shows the run."""
@@ -190,6 +197,9 @@ class CreateJob(Body):
     def _one_place_for_numbers(self) -> Self:
         if self.hyperparameters is not None and self.method is not None and self.method.type != "supervised":
             raise ValueError("'hyperparameters' goes with supervised jobs only; put them into 'method'")
+        own = self.method.supervised.hyperparameters if self.method and self.method.supervised else None
+        if None not in (self.hyperparameters, own) and self.hyperparameters != own:
+            raise ValueError("'hyperparameters' and 'method.supervised.hyperparameters' differ; give the second only")
         return self
 
     @property

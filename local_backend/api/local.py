@@ -9,6 +9,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from ftclient.data.check import check_examples
+from ftclient.data.limits import LOCAL_LIMITS
+from ftclient.errors import DataError
 from local_backend.api.backend import Backend, Here
 from local_backend.api.bodies import Body
 from local_backend.api.errors import ApiError
@@ -93,6 +96,7 @@ def check_data(body: CheckBody, here: Here) -> JSONResponse:
 @router.post("/render")
 def render(body: RenderBody, here: Here) -> JSONResponse:
     """Show an example token by token, with the weight of each in the loss."""
+    _refuse_unsound(body)
     tokens = here.engine(body.model).render(here.find_model(body.model), body.example, body.method)
     n_loss = sum(token["weight"] > 0 for token in tokens)
     return JSONResponse({"tokens": tokens, "n_tokens": len(tokens), "n_loss_tokens": n_loss})
@@ -117,6 +121,20 @@ def step(job_id: str, body: StepBody, here: Here) -> JSONResponse:
         time.sleep(0.01)
         row = find(here, job_id)
     return JSONResponse(_show_details(here, row))
+
+
+def _refuse_unsound(body: RenderBody) -> None:
+    """Refuse an example that no job would train on, by the rules that training files are checked with."""
+    try:
+        report = check_examples(
+            [body.example], method=body.method, limits=LOCAL_LIMITS, is_training=False, encoding=None
+        )
+    except DataError as error:
+        raise ApiError(str(error), param="example", code="invalid_value") from error
+    first = next((issue for issue in report.issues if issue.severity == "error"), None)
+    if first is not None:
+        text = f"The example cannot be trained on: {first.path}: {first.message}"
+        raise ApiError(text, param="example", code=first.code)
 
 
 def _is_behind(row: JobRow, target: int) -> bool:

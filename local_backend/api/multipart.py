@@ -37,6 +37,7 @@ class _Reader:
         self._headers: dict[bytes, bytes] = {}
         self._field: str | None = None
         self._data = bytearray()
+        self.has_ended = False
 
     def callbacks(self) -> dict[str, object]:
         return {
@@ -47,6 +48,7 @@ class _Reader:
             "on_headers_finished": self._headers_finished,
             "on_part_data": self._part_data,
             "on_part_end": self._part_end,
+            "on_end": self._end,
         }
 
     def _begin(self) -> None:
@@ -93,6 +95,9 @@ class _Reader:
         if self._field is not None:
             self.form.fields[self._field] = self._data.decode(errors="replace")
 
+    def _end(self) -> None:
+        self.has_ended = True
+
 
 async def read_form(request: Request, *, file_field: str, into: Incoming, max_bytes: int) -> Form:
     """Read a multipart body; the file's bytes are in `into` afterwards.
@@ -109,9 +114,10 @@ async def read_form(request: Request, *, file_field: str, into: Incoming, max_by
     try:
         async for chunk in request.stream():
             parser.write(chunk)
-        parser.finalize()
     except MultipartParseError as error:
         raise ApiError("The multipart body is damaged.") from error
+    if not reader.has_ended:  # the parser does not notice
+        raise ApiError("The multipart body ends too early; send it again.")
     if reader.form.filename is None:
         raise ApiError(
             f"Missing required parameter: '{file_field}'.", param=file_field, code="missing_required_parameter"
