@@ -209,7 +209,11 @@ def _redact_again(example: Any, line: int, names: Mapping[str, str]) -> Iterator
     if not secrets:
         return
     known = re.compile("|".join(re.escape(value) for value in sorted(secrets, key=len, reverse=True)))
+
+    def replace(text: str) -> str:
+        return known.sub(lambda match: secrets[match.group()], text)
+
     for place in text_places(example):
-        put = [secrets[found] for found in known.findall(place.text)]
-        if place.rewrite(lambda text: known.sub(lambda found: secrets[found.group()], text)) is not None:
+        put = [secrets[value] for value in known.findall(place.text)]
+        if place.rewrite(replace) is not None:
             yield Change(line, place.path, "redact", ", ".join("secret ***" for _ in put), ", ".join(put))
