@@ -22,16 +22,18 @@ def convert(gguf: Path, *, to: Path) -> None:
         UserError: The architecture or the tokenizer in the file is not known.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
     place, file = str(gguf.parent), gguf.name
     try:
         # The reader's own bar obeys no setting.
         with quiet(stderr=True):
-            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(
-                place, gguf_file=file, dtype=torch.float32, local_files_only=True
-            )
+            source = {"gguf_file": file, "local_files_only": True}
+            # The plain class, and the config handed on: AutoTokenizer and AutoModel would read the header once more
+            # each, which takes seconds.
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(place, **source)
+            config = AutoConfig.from_pretrained(place, **source)
+            model = AutoModelForCausalLM.from_pretrained(place, config=config, dtype=torch.float32, **source)
     except (ValueError, NotImplementedError, KeyError) as error:
         text = f"{file} can't be read: {str(error)[:200]}. Use the model's safetensors instead."
         raise UserError(text, param="model", code="model_not_supported") from error
