@@ -12,6 +12,7 @@ from ftclient.data.check import check_examples, check_file
 from ftclient.data.convert.rows import jsonl_rows
 from ftclient.data.dataset import Dataset
 from ftclient.data.describe import topics
+from ftclient.data.describe.labels import label_sets
 from ftclient.data.describe.language import Languages
 from ftclient.data.describe.sightings import Sighting, look_at
 from ftclient.data.describe.trained import Render, tiktoken_render, tokens_json
@@ -105,7 +106,7 @@ def describe(
     name, read, checked = _opened(source, method, limits, encoding, report)
     seen, sizes, shown = _survey(read(), encoding, method, progress)
     render = render or (tiktoken_render(encoding) if encoding else None)
-    labels = topics.labels(seen)
+    labels = label_sets(seen)
     found: dict[str, Any] = {
         "n_examples": checked.n_examples,
         "model": model,
@@ -113,7 +114,7 @@ def describe(
         "tokens": _tokens(checked, sizes, limits, model),
         "turns": topics.turns(seen),
         "labels": labels,
-        "ambiguity": topics.ambiguity(seen, has_labels=labels is not None),
+        "ambiguity": topics.ambiguity(seen, has_labels=bool(labels)),
         "duplicates": topics.duplicates(seen),
         "languages": topics.languages(seen, is_complete=Languages().is_complete),
         "personal_data": topics.personal_data(seen),

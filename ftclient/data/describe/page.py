@@ -42,7 +42,7 @@ def _parts(description: Description, lang: str) -> Iterator[str]:
     if found["trained"]:
         yield _card("trained", lang, _trained(found["trained"], lang))
     if found["labels"]:
-        yield _card("labels", lang, _labels(found["labels"], lang))
+        yield _card("labels", lang, "".join(_labels(labels, lang) for labels in found["labels"]))
     for key, title in (("same_prompt", "ambiguity"), ("near_prompt", "ambiguity.near")):
         if found["ambiguity"][key]:
             yield _card(title, lang, _disagreements(found["ambiguity"], key, lang))
@@ -142,7 +142,8 @@ def _labels(labels: Mapping[str, Any], lang: str) -> str:
     if rest:
         more = escape(say("rest", lang, n=len(rest)))
         plot += f"<details><summary>{more}</summary>{_two_columns(rest, lang)}</details>"
-    return f"<p>{escape(numbers)}</p>{plot}"
+    field = "" if labels["field"] is None else f"<h3>{escape(labels['field'])}</h3>"
+    return f"{field}<p>{escape(numbers)}</p>{plot}"
 
 
 def _two_columns(entries: list[tuple[str, float, str]], lang: str) -> str:

@@ -76,29 +76,32 @@ def _verdict(verdict: Sequence[Advice], lang: str) -> RenderableType:
 
 
 def _bar_charts(found: Mapping[str, Any], lang: str) -> Iterator[tuple[str, list[tuple[str, float, str]]]]:
-    tokens, labels, languages = found["tokens"], found["labels"], found["languages"]
+    tokens, languages = found["tokens"], found["languages"]
     if tokens and tokens["by_role"]:
         by_role = tokens["by_role"]
         yield say("tokens.by_role", lang), [(role, n, f"{n:,}") for role, n in by_role.items() if n]
     if tokens and tokens["histogram"]:
         bins = tokens["histogram"]
-        yield say("tokens.per_example", lang), [(f"{b['from']}-{b['to']}", b["n"], f"{b['n']:,}") for b in bins]
+        yield say("tokens.per_example", lang), [(_span(b["from"], b["to"]), b["n"], f"{b['n']:,}") for b in bins]
     if len(found["turns"]) > 1:
         yield say("turns", lang), [(str(n), count, f"{count:,}") for n, count in found["turns"].items()]
-    if labels:
-        numbers = say(
-            "labels.numbers",
-            lang,
-            n=labels["n_labels"],
-            balance=labels["balance"],
-            entropy=labels["entropy_bits"],
-        )
-        shown = [(entry["label"], entry["n"], f"{entry['n']:,}") for entry in labels["counts"][:_SHOWN_LABELS]]
-        more = labels["n_labels"] - len(shown)
-        rest = f"  ({say('rest', lang, n=more)})" if more > 0 else ""
-        yield f"{say('labels', lang)}: {numbers}{rest}", shown
+    yield from (_labels(labels, lang) for labels in found["labels"])
     if languages["prompts"]:
         yield say("languages", lang), [(code, share, f"{share:.1%}") for code, share in languages["prompts"].items()]
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def _labels(labels: Mapping[str, Any], lang: str) -> tuple[str, list[tuple[str, float, str]]]:
+    numbers = say(
+        "labels.numbers", lang, n=labels["n_labels"], balance=labels["balance"], entropy=labels["entropy_bits"]
+    )
+    shown = [(entry["label"], entry["n"], f"{entry['n']:,}") for entry in labels["counts"][:_SHOWN_LABELS]]
+    more = labels["n_labels"] - len(shown)
+    rest = f"  ({say('rest', lang, n=more)})" if more > 0 else ""
+    return f"{labels['field'] or say('labels', lang)}: {numbers}{rest}", shown
 
 
 def _bars(entries: Sequence[tuple[str, float, str]]) -> Table:

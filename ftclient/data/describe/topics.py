@@ -13,49 +13,14 @@ from ftclient.data.describe.sightings import Sighting
 from ftclient.data.duplicates import groups
 from ftclient.data.reader import clean_text
 from ftclient.data.redact import redact
-from ftclient.data.split import label_variants, labels_of
 
 SHOWN = 20
 """At most this many cases of a kind are listed; numbers are of all."""
 
-_RARE_COUNT = 10
-_RARE_SHARE = 0.2
-"""A label is rare below ten examples or a fifth of what an even share would be."""
-_SKEW_LEAST = 8
 _JSON_SHARE = 0.5
 _FAR_OUT = 6.0
 _MAD_TO_SIGMA = 1.4826
 """Makes the median absolute deviation comparable to a standard deviation (for normal data)."""
-
-
-def labels(seen: Sequence[Sighting]) -> dict[str, Any] | None:
-    """Balance of labels; None where answers are no labels.
-
-    `balance` is the entropy over its maximum: 1.0 is even. `variants` are labels that differ in case, width or
-    punctuation only; they count as one, under their most frequent spelling. `skewed` are labels that occur with
-    prompts of one language only while the dataset has several.
-    """
-    # A short answer with personal data in it would pass for a label and be printed.
-    found = labels_of([redact(one.answer.strip()) if one.answer else None for one in seen])
-    spellings = Counter(label for label in found if label is not None)
-    if not spellings:
-        return None
-    variants = label_variants(spellings)
-    counts = Counter({names[0]: sum(spellings[name] for name in names) for names in variants})
-    total = counts.total()
-    entropy = -sum(n / total * math.log2(n / total) for n in counts.values())
-    fair = total / len(counts)
-    rare = [label for label, n in counts.items() if n < min(_RARE_COUNT, fair) or n < _RARE_SHARE * fair]
-    return {
-        "n_labels": len(counts),
-        "counts": [{"label": label, "n": n} for label, n in counts.most_common()],
-        "entropy_bits": round(entropy, 3),
-        "balance": round(entropy / math.log2(len(counts)), 3) if len(counts) > 1 else 1.0,
-        "largest_share": round(counts.most_common(1)[0][1] / total, 4),
-        "rare": [{"label": label, "n": counts[label]} for label in sorted(rare, key=lambda label: counts[label])],
-        "variants": [names for names in variants if len(names) > 1],
-        "skewed": _skewed(seen, found),
-    }
 
 
 def duplicates(seen: Sequence[Sighting]) -> dict[str, Any]:
@@ -176,21 +141,6 @@ def outliers(seen: Sequence[Sighting], tokens: Mapping[int, int]) -> list[dict[s
 def turns(seen: Iterable[Sighting]) -> dict[int, int]:
     """How many examples have so many messages of the user."""
     return dict(sorted(Counter(one.n_turns for one in seen).items()))
-
-
-def _skewed(seen: Sequence[Sighting], found: Sequence[str | None]) -> list[dict[str, Any]]:
-    by_label: dict[str, Counter[str]] = defaultdict(Counter)
-    for one, label in zip(seen, found, strict=True):
-        if label is not None and one.prompt_language != UNKNOWN:
-            by_label[label][one.prompt_language] += 1
-    overall = mix(sum(by_label.values(), Counter()))
-    skewed = []
-    for label, counts in by_label.items():
-        language, n = counts.most_common(1)[0]
-        # In a fair mix a label of eight would show a language of a third or more at least once (96 of 100 times).
-        if len(counts) == 1 and n >= _SKEW_LEAST and overall[language] <= 2 / 3:
-            skewed.append({"label": label, "language": language, "n": n})
-    return skewed
 
 
 def _far_out(size: Mapping[int, int]) -> list[int]:

@@ -41,15 +41,25 @@ def tiktoken_render(encoding_name: str) -> Render | None:
 
     def render(example: Mapping[str, Any]) -> list[Token]:
         tokens: list[Token] = []
-        for message in messages_of(example):
-            role = role_of(message)
-            weight = 1.0 if role == "assistant" and not is_zero(message.get("weight")) else 0.0
+        for message, role in _titled(example):
+            weight = 1.0 if role_of(message) == "assistant" and not is_zero(message.get("weight")) else 0.0
             tokens.append(Token(f"\n[{role}] " if tokens else f"[{role}] ", 0.0, is_mark=True))
             ids = encoding.encode_ordinary(message_text(message))
             tokens += [Token(text, weight) for text in _texts([encoding.decode_single_token_bytes(i) for i in ids])]
         return tokens[:_MOST_TOKENS]
 
     return render
+
+
+def _titled(example: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The messages with their roles; of a preference pair the answers are told apart."""
+    titles = {
+        id(message): title
+        for key, title in (("preferred_output", "assistant, preferred"), ("non_preferred_output", "assistant, other"))
+        for message in (example[key] if isinstance(example.get(key), list) else ())
+    }
+    for message in messages_of(example):
+        yield message, titles.get(id(message), role_of(message))
 
 
 def tokens_json(tokens: list[Token]) -> list[dict[str, Any]]:

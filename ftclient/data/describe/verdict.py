@@ -73,28 +73,33 @@ def _about_content(found: Mapping[str, Any]) -> Iterator[Advice]:
 
 
 def _about_labels(found: Mapping[str, Any]) -> Iterator[Advice]:
-    ambiguity, labels = found["ambiguity"], found["labels"]
+    ambiguity = found["ambiguity"]
     if ambiguity["n_same_prompt"]:
         lines = tuple(line for case in ambiguity["same_prompt"] for line in case["lines"])
-        yield Advice(1 if labels else 2, "ambiguous", {"n": ambiguity["n_same_prompt"]}, lines)
+        yield Advice(1 if found["labels"] else 2, "ambiguous", {"n": ambiguity["n_same_prompt"]}, lines)
     if ambiguity["n_near_prompt"]:
         lines = tuple(line for case in ambiguity["near_prompt"] for line in case["lines"])
         yield Advice(2, "nearly_ambiguous", {"n": ambiguity["n_near_prompt"]}, lines)
-    if labels is None:
-        return
+    for labels in found["labels"]:
+        yield from _about_balance(labels, "" if labels["field"] is None else f"{labels['field']}: ")
+
+
+def _about_balance(labels: Mapping[str, Any], field: str) -> Iterator[Advice]:
     if labels["variants"]:
         names = "; ".join(" / ".join(spellings) for spellings in labels["variants"][:3])
-        yield Advice(1, "label_variants", {"n": len(labels["variants"]), "names": names})
+        yield Advice(1, "label_variants", {"n": len(labels["variants"]), "names": field + names})
     if labels["rare"]:
         names = ", ".join(item["label"] for item in labels["rare"][:3])
-        yield Advice(2, "rare_labels", {"n": len(labels["rare"]), "names": names, "least": _RARE_EXAMPLES})
+        numbers = {"n": len(labels["rare"]), "names": field + names, "least": _RARE_EXAMPLES}
+        yield Advice(2, "rare_labels", numbers)
     if labels["largest_share"] > _LARGEST_SHARE or labels["balance"] < _LOW_BALANCE:
-        largest = labels["counts"][0]
+        largest = field + labels["counts"][0]["label"]
         share = f"{labels['largest_share']:.0%}"
-        yield Advice(2, "unbalanced", {"label": largest["label"], "share": share, "balance": labels["balance"]})
+        yield Advice(2, "unbalanced", {"label": largest, "share": share, "balance": labels["balance"]})
     if labels["skewed"]:
         worst = max(labels["skewed"], key=lambda item: item["n"])
-        yield Advice(2, "skewed", {"n": len(labels["skewed"]), **{k: worst[k] for k in ("label", "language")}})
+        numbers = {"n": len(labels["skewed"]), "label": field + worst["label"], "language": worst["language"]}
+        yield Advice(2, "skewed", numbers)
 
 
 def _about_answers(found: Mapping[str, Any]) -> Iterator[Advice]:

@@ -52,7 +52,7 @@ def found_in(examples, **options):
 def test_sound_data_get_no_advice():
     description = describe(sound())
     assert codes(description) == []
-    assert description.found["labels"]["balance"] == 1.0
+    assert description.found["labels"][0]["balance"] == 1.0
     assert description.found["languages"]["prompts"] == {"en": 1.0}
     assert description.found["turns"] == {1: 60}
 
@@ -128,6 +128,35 @@ def test_answers_in_json_with_another_schema_are_named_with_the_difference():
     assert {"schema_drift", "invalid_json", "not_json"} <= set(codes(found))
 
 
+def test_fields_of_json_answers_are_balanced_one_by_one():
+    """The whole objects are all different; their fields are what is learnt."""
+    answers = [{"team": TEAMS[at % 3], "urgent": at % 10 == 0, "note": f"number {at}", "id": at} for at in range(60)]
+    mails = [
+        chat(mail["messages"][1]["content"], json.dumps(answer)) for mail, answer in zip(sound(), answers, strict=True)
+    ]
+    description = describe(mails)
+    sets = {labels["field"]: labels for labels in description.found["labels"]}
+    assert sets.keys() == {"team", "urgent"}
+    assert sets["team"]["balance"] == 1.0
+    assert sets["urgent"]["counts"] == [{"label": "false", "n": 54}, {"label": "true", "n": 6}]
+    (advice,) = [advice for advice in description.verdict if advice.code == "unbalanced"]
+    assert advice.numbers["label"] == "urgent: false"
+
+
+def test_the_answers_of_a_preference_pair_are_told_apart():
+    good, bad = ({"role": "assistant", "content": text} for text in ("good", "bad"))
+    pair = {
+        "input": {"messages": [{"role": "user", "content": "q"}]},
+        "preferred_output": [good],
+        "non_preferred_output": [bad],
+    }
+    (shown,) = describe([pair], method="dpo").found["trained"]
+    assert (
+        "".join(token["text"] for token in shown["tokens"])
+        == "[user] q\n[assistant, preferred] good\n[assistant, other] bad"
+    )
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -154,7 +183,7 @@ def test_labels_that_only_one_language_has_are_skewed():
     examples = [chat(f"{at}{ja}", "returns") for at in range(30)]
     examples += [chat(f"{at}{ja}", "billing") for at in range(30, 45)]
     examples += [mail for mail in sound(90) if mail["messages"][-1]["content"] != "returns"]
-    skewed = describe(examples).found["labels"]["skewed"]
+    skewed = describe(examples).found["labels"][0]["skewed"]
     assert {"label": "returns", "language": "ja", "n": 30} in skewed
 
 
