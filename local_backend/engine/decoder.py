@@ -9,7 +9,8 @@ Shapes: T tokens of the pack, D width, H query heads, G key/value heads, K half 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from local_backend.engine.attention import Plan, attend, attend_densely
 from local_backend.engine.elementwise import rms_norm, rotate, swiglu
-from local_backend.engine.projection import project
+from local_backend.engine.projection import project, project_from
 
 MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"})
 
@@ -66,27 +67,31 @@ class _Angles:
 
 
 def _block(layer: Any, x_TD: torch.Tensor, plan: Plan, angles: _Angles) -> torch.Tensor:
-    mixed_TD = _attention(layer.self_attn, _norm(layer.input_layernorm, x_TD), plan, *angles.of(layer))
+    mixed_TD = _attention(layer.self_attn, partial(_norm, layer.input_layernorm, x_TD), plan, *angles.of(layer))
     if not hasattr(layer, "pre_feedforward_layernorm"):
         x_TD = x_TD + mixed_TD
-        return x_TD + _feed_forward(layer.mlp, _norm(layer.post_attention_layernorm, x_TD))
+        return x_TD + _feed_forward(layer.mlp, partial(_norm, layer.post_attention_layernorm, x_TD))
     x_TD = x_TD + _norm(layer.post_attention_layernorm, mixed_TD)
-    fed_TD = _feed_forward(layer.mlp, _norm(layer.pre_feedforward_layernorm, x_TD))
+    fed_TD = _feed_forward(layer.mlp, partial(_norm, layer.pre_feedforward_layernorm, x_TD))
     return x_TD + _norm(layer.post_feedforward_layernorm, fed_TD)
 
 
-def _attention(module: Any, x_TD: torch.Tensor, plan: Plan, cos_TK: torch.Tensor, sin_TK: torch.Tensor) -> torch.Tensor:
+def _attention(
+    module: Any, normed: Callable[[], torch.Tensor], plan: Plan, cos_TK: torch.Tensor, sin_TK: torch.Tensor
+) -> torch.Tensor:
     size = module.head_dim
     n_heads = _n_outputs(module.q_proj) // size
     n_groups = _n_outputs(module.k_proj) // size
-    heads_TND = project(x_TD, [module.q_proj, module.k_proj, module.v_proj]).view(len(x_TD), -1, size)
+    joined_TP = project_from(normed, [module.q_proj, module.k_proj, module.v_proj])
+    heads_TND = joined_TP.view(len(joined_TP), -1, size)
     if hasattr(module, "q_norm"):
         q_THD = rotate(_norm(module.q_norm, heads_TND[:, :n_heads]), cos_TK, sin_TK)
         k_TGD = rotate(_norm(module.k_norm, heads_TND[:, n_heads:-n_groups]), cos_TK, sin_TK)
     else:
         turned = rotate(heads_TND[:, :-n_groups], cos_TK, sin_TK)
         q_THD, k_TGD = turned[:, :n_heads], turned[:, n_heads:]
-    out_THD = _mix(module, q_THD, k_TGD, heads_TND[:, -n_groups:], plan)
+    # A copy, so that the joined projection need not be kept for the backward pass.
+    out_THD = _mix(module, q_THD, k_TGD, heads_TND[:, -n_groups:].contiguous(), plan)
     return project(out_THD.flatten(1), [module.o_proj])
 
 
@@ -104,10 +109,10 @@ def _mistral_window(module: Any) -> int | None:
     return config.sliding_window if config.model_type == "mistral" else None
 
 
-def _feed_forward(module: Any, x_TD: torch.Tensor) -> torch.Tensor:
-    gate_up_TE = project(x_TD, [module.gate_proj, module.up_proj])
+def _feed_forward(module: Any, normed: Callable[[], torch.Tensor]) -> torch.Tensor:
+    gate_up_TE = project_from(normed, [module.gate_proj, module.up_proj])
     if isinstance(module.act_fn, nn.SiLU) or type(module.act_fn).__name__ == "SiLUActivation":
-        return project(swiglu(gate_up_TE), [module.down_proj])
+        return project_from(partial(swiglu, gate_up_TE), [module.down_proj])
     gate_TF, up_TF = gate_up_TE.chunk(2, dim=-1)
     return project(module.act_fn(gate_TF) * up_TF, [module.down_proj])
 

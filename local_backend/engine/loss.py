@@ -14,7 +14,7 @@ import torch
 
 from local_backend.engine.matmul import times_transposed
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 32 << 20
 """Size of the logits that exist at one time."""
 
 

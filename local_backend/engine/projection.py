@@ -10,7 +10,7 @@ Shapes: T tokens, I inputs, O outputs of one layer, P outputs of all layers toge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +59,14 @@ class AdaptedLinear(nn.Module):
         return merged_weight(self.base.weight.to(self.lora_A.dtype), self.update)
 
 
-def project(x_TI: torch.Tensor, layers: Sequence[nn.Module]) -> torch.Tensor:
+def project_from(make_input: Callable[[], torch.Tensor], layers: Sequence[nn.Module]) -> torch.Tensor:
+    """Apply layers to an input that is cheap to make: it is made again for the backward pass instead of kept."""
+    return project(make_input(), layers, make_again=make_input)
+
+
+def project(
+    x_TI: torch.Tensor, layers: Sequence[nn.Module], *, make_again: Callable[[], torch.Tensor] | None = None
+) -> torch.Tensor:
     """Apply layers to one input and return their outputs side by side (T, P)."""
     if any(isinstance(layer, AdaptedLinear) and _must_stay_apart(layer) for layer in layers):
         return torch.cat([_apart(x_TI, layer) for layer in layers], dim=-1)
@@ -71,7 +78,7 @@ def project(x_TI: torch.Tensor, layers: Sequence[nn.Module]) -> torch.Tensor:
         tensors += [base.weight, base.bias]  # type: ignore[list-item]
         tensors += [update.a_RI, update.b_OR, update.magnitude_O] if update else [None, None, None]
         scalings.append(update.scaling if update else 0.0)
-    return _Projection.apply(x_TI, tuple(scalings), *tensors)  # type: ignore[no-any-return, no-untyped-call]
+    return _Projection.apply(x_TI, make_again, tuple(scalings), *tensors)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def merged_weight(weight_OI: torch.Tensor, update: Update) -> torch.Tensor:
@@ -138,14 +145,18 @@ def _effective(layers: Sequence[_One], scalings: Sequence[float]) -> torch.Tenso
 
 class _Projection(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_TI: torch.Tensor, scalings: tuple[float, ...], *tensors: Any) -> torch.Tensor:
+    def forward(
+        ctx: Any, x_TI: torch.Tensor, make_again: Any, scalings: tuple[float, ...], *tensors: Any
+    ) -> torch.Tensor:
         layers = _layers(tensors)
         out_TP = times_transposed(x_TI, _effective(layers, scalings))
         if any(layer.bias_O is not None for layer in layers):
             zeros = [torch.zeros(len(layer.weight_OI), dtype=x_TI.dtype, device=x_TI.device) for layer in layers]
             out_TP += torch.cat([z if one.bias_O is None else one.bias_O for z, one in zip(zeros, layers, strict=True)])
         has_magnitude = any(layer.magnitude_O is not None for layer in layers)
-        ctx.save_for_backward(x_TI, out_TP if has_magnitude else None, *tensors)
+        is_kept = make_again is None and any(ctx.needs_input_grad[3:])
+        ctx.save_for_backward(x_TI if is_kept else None, out_TP if has_magnitude else None, *tensors)
+        ctx.make_again = make_again
         ctx.scalings = scalings
         return out_TP
 
@@ -157,7 +168,13 @@ class _Projection(torch.autograd.Function):
         dx_TI = None
         if ctx.needs_input_grad[0]:
             dx_TI = times_transposed(dout_TP, _effective(layers, ctx.scalings).t())
-        needs = ctx.needs_input_grad[2:]
+        needs = ctx.needs_input_grad[3:]
+        if not any(needs):
+            return (dx_TI, None, None, *([None] * len(tensors)))
+        if x_TI is None:
+            with torch.no_grad():
+                x_TI = ctx.make_again()
+            ctx.make_again = None
         grads: list[Any] = [None] * len(tensors)
         if any(needs[0::5]):
             grads[0::5] = _split(times_transposed(dout_TP.t(), x_TI.t()), layers)
@@ -166,7 +183,7 @@ class _Projection(torch.autograd.Function):
         if any(layer.a_RI is not None for layer in layers):
             _update_grads(grads, layers, ctx.scalings, x_TI, dout_TP, out_TP)
         kept = [grad if need else None for grad, need in zip(grads, needs, strict=True)]
-        return (dx_TI, None, *kept)
+        return (dx_TI, None, None, *kept)
 
 
 def _split(joined: torch.Tensor, layers: Sequence[_One]) -> list[torch.Tensor]:
