@@ -23,6 +23,14 @@ _SCRIPTS = (
 """Scripts that one language is written in; the first two in a hundred letters decide."""
 _SCRIPT_SHARE = 0.02
 _IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
+_SCRIPT_CODES = (
+    ("Latn", re.compile("[A-Za-z\u00c0-\u024f]")),
+    ("Cyrl", re.compile("[\u0400-\u04ff]")),
+    ("Hani", _IDEOGRAPH),
+    ("Arab", re.compile("[\u0600-\u06ff]")),
+    ("Deva", re.compile("[\u0900-\u097f]")),
+)
+"""ISO 15924 codes of scripts that many languages share; the answer where py3langid is not installed."""
 
 
 class Languages:
@@ -38,7 +46,7 @@ class Languages:
         return self._identifier is not None
 
     def of(self, text: str) -> str:
-        """The ISO 639-1 code of a text's language, or `?`."""
+        """The ISO 639-1 code of a text's language (without py3langid perhaps only that of its script), or `?`."""
         sample = text[:_SAMPLE_CHARS]
         if sample not in self._known:
             if len(self._known) > 50_000:  # noqa: PLR2004  about 30 MB
@@ -52,8 +60,10 @@ class Languages:
             if len(script.findall(sample)) > _SCRIPT_SHARE * max(1, n_letters):
                 return language
         n_ideographs = len(_IDEOGRAPH.findall(sample))
-        if n_letters + n_ideographs < _LEAST_LETTERS or self._identifier is None:
+        if n_letters + n_ideographs < _LEAST_LETTERS:
             return UNKNOWN
+        if self._identifier is None:
+            return max(_SCRIPT_CODES, key=lambda entry: len(entry[1].findall(sample)))[0]
         language, confidence = self._identifier.classify(sample)
         return str(language) if confidence >= _LEAST_CONFIDENCE else UNKNOWN
 

@@ -39,6 +39,8 @@ def _parts(description: Description, lang: str) -> Iterator[RenderableType]:
         yield Text()
         yield Text(title, style="bold")
         yield _bars(bars)
+    if not found["languages"]["is_complete"]:
+        yield Text(say("languages.partly", lang), style="dim")
     for title, cases in _disagreements(found["ambiguity"], lang):
         yield Text()
         yield Text(title, style="bold")

@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
@@ -19,6 +21,7 @@ from ftclient.data.describe.description import histogram
 from ftclient.data.describe.words import _WORDS
 from ftclient.data.tokens import count_example
 
+ROOT = Path(__file__).parents[3]
 TOPICS = ("late", "broken", "wrong", "missing", "twice", "cold")
 NOUNS = ("parcel", "tea pot", "cup", "invoice", "order", "refund", "box", "label", "courier", "spoon")
 TEAMS = ("delivery", "billing", "returns")
@@ -176,6 +179,20 @@ def test_languages_of_prompts_and_answers():
     languages = describe([*sound(9), *mixed]).found["languages"]
     assert languages["prompts"] == {"en": 0.75, "de": 0.1667, "ja": 0.0833}
     assert languages["crossed_lines"] == [10, 11, 12]
+
+
+def test_without_the_extra_scripts_are_told_and_it_is_said():
+    """Run in a process that cannot import py3langid, as in a base installation."""
+    code = (
+        "import sys; sys.modules['py3langid'] = None; sys.modules['py3langid.langid'] = None\n"
+        "from ftclient.data.describe import describe\n"
+        "from tests.unit.prepare.test_describe import chat, sound\n"
+        "import rich; d = describe([*sound(3), chat('荷物がまだ届きません。', 'delivery')])\n"
+        "print(d.found['languages']['prompts']); rich.print(d)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith("{'Latn': 0.75, 'ja': 0.25}\n")
+    assert 'pip install "ftclient[data]"' in done.stdout
 
 
 def test_labels_that_only_one_language_has_are_skewed():
