@@ -100,7 +100,7 @@ def _train(client: Client, plan: Plan) -> tuple[str, dict[str, Any]]:
 
     consent(plan, yes=False)
     started = time.monotonic()
-    ended = watch(client.train(plan), console=err())
+    ended = watch(client.train(plan), console=err(), command=current.command)
     if ended.status != "succeeded" or not ended.fine_tuned_model:
         raise failure(ended)
     say(f"Trained in {time.monotonic() - started:.0f} s.")

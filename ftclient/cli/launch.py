@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ftclient.cli.downloads import fetch_model
-from ftclient.cli.options import FileArgument, MethodOption, YesOption
+from ftclient.cli.options import FileArgument, MethodOption, MultiplierOption, RateOption, YesOption
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ ValidOption = Annotated[
 ]
 EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, max=50, help="Passes over the data.")]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", min=1, max=256, help="Examples a step.")]
-RateOption = Annotated[
-    float | None, typer.Option("--learning-rate", help="Absolute rate (local backend, and hosts that read it so).")
-]
-MultiplierOption = Annotated[float | None, typer.Option("--rate-multiplier", help="Times the host's own rate.")]
 TuneOption = Annotated[
     str | None, typer.Option("--tune", metavar="lora|full|head|last:N", help="What is trained (local backend).")
 ]
@@ -131,7 +127,7 @@ def _run(client: Client, made: Plan, limit: Decimal | None, *, detach: bool) -> 
         show_json(as_object(job.latest))
     else:
         show(job.id)
-        say(f"The job goes on by itself. Watch it with: ftclient watch {job.id}")
+        say(f"The job goes on by itself. Watch it with: {current.command} watch {job.id}")
 
 
 def _plan(

@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,6 +71,13 @@ class Session:
     def names_backend(self) -> bool:
         """Whether anybody has named a backend, so that it is not just the default."""
         return bool(self.backend or os.environ.get("FTCLIENT_BACKEND"))
+
+    @property
+    def command(self) -> str:
+        """What to type for another command at the same backend: options of this call have to be repeated."""
+        given = {"--backend": self.backend, "--home": self.home}
+        options = [part for name, value in given.items() if value for part in (name, str(value))]
+        return shlex.join(["ftclient", *options])
 
     @property
     def host(self) -> Host:

@@ -34,7 +34,7 @@ def finish(job: Job) -> NoReturn:
     """Watch a job to its end and leave with what that means for the shell."""
     from ftclient.view.watch import watch as show_live
 
-    ended = show_live(job, console=err())
+    ended = show_live(job, console=err(), command=current.command)
     if current.as_json:
         show_json(as_object(ended))
     elif ended.status == "succeeded" and ended.fine_tuned_model:

@@ -24,6 +24,8 @@ class Scene:
 
     job_id: str
     host_title: str
+    command: str = "ftclient"
+    """How the shell reaches the same backend: the command with the options that name it."""
     job: FineTuningJob | None = None
     events: deque[FineTuningJobEvent] = field(default_factory=lambda: deque(maxlen=_KEPT_EVENTS))
     train: dict[int, float] = field(default_factory=dict)

@@ -34,20 +34,23 @@ class Screen(Protocol):
         """Leave the last picture standing."""
 
 
-def watch(job: Job, *, console: Console | None = None, screen: Screen | None = None) -> FineTuningJob:
+def watch(
+    job: Job, *, console: Console | None = None, screen: Screen | None = None, command: str = "ftclient"
+) -> FineTuningJob:
     """Show a job until it ends or is paused, and return it as it is then.
 
     Args:
         job: What to watch.
         console: Where to; None is the terminal behind stderr, or the notebook.
         screen: How; None chooses by what the console can do.
+        command: How the shell reaches the same backend, for the texts that say what to type next.
 
     Raises:
         KeyboardInterrupt: Ctrl-C. The text of how to come back has been printed; the job goes on.
     """
     console = console or Console(stderr=True)
     screen = screen or screen_for(console)
-    scene = Scene(job_id=job.id, host_title=job.host.title)
+    scene = Scene(job_id=job.id, host_title=job.host.title, command=command)
     try:
         screen.show(scene, None)  # a slow host is seen to be asked
         for poll in job.polls(stop=STOP, sleep=_ticking(screen, scene)):
@@ -55,7 +58,7 @@ def watch(job: Job, *, console: Console | None = None, screen: Screen | None = N
             screen.show(scene, poll)
     except KeyboardInterrupt:
         screen.close()
-        console.print(way_back(job.id), markup=False, highlight=False, soft_wrap=True)
+        console.print(way_back(scene), markup=False, highlight=False, soft_wrap=True)
         raise
     except BaseException:
         screen.close()

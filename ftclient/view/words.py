@@ -51,7 +51,7 @@ def ending(scene: Scene) -> list[str]:
             f"Your model{tokens}:",
             f"  {name}",
             "Use it:",
-            f'  ftclient chat {name} "..."',
+            f'  {scene.command} chat {name} "..."',
             f'  client.chat("{name}", "...")',
         ]
     if job.status == "failed":
@@ -60,13 +60,13 @@ def ending(scene: Scene) -> list[str]:
     if job.status == "cancelled":
         return ["Cancelled."]
     if scene.status == "paused":
-        return ["Paused. Go on with:", f"  ftclient resume {job.id}"]
+        return ["Paused. Go on with:", f"  {scene.command} resume {job.id}"]
     return []
 
 
-def way_back(job_id: str) -> str:
+def way_back(scene: Scene) -> str:
     """Return how to see a job again that goes on without being watched."""
-    return f"Left the view; job {job_id} goes on. Come back with: ftclient watch {job_id}"
+    return f"Left the view; job {scene.job_id} goes on. Come back with: {scene.command} watch {scene.job_id}"
 
 
 def clock(seconds: float) -> str:

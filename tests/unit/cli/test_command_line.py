@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,6 +181,18 @@ def test_detached_training_leaves_at_once_and_the_job_goes_on(here) -> None:
     assert here.data("watch", out.strip())["status"] == "succeeded"
 
 
+def test_what_to_type_next_names_the_backend_that_this_command_was_given(here, server: str, tmp_path: Path) -> None:
+    """Without the options the next command would look for the job in another place."""
+    place = ["--backend", server, "--home", str(tmp_path / "my home")]
+    assert here("train", "good.jsonl", "--model", "smollm2-135m", "--detach", *place) == 0
+    out, err = here.both()
+    back = shlex.join(["ftclient", *place, "watch", out.strip()])
+    assert back in err
+    assert here(*shlex.split(back)[1:]) == 0
+    model, shown = here.both()
+    assert shlex.join(["ftclient", *place, "chat", model.strip()]) in shown
+
+
 def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here) -> None:
     job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--epochs", "50", "--detach")
     assert here("cancel", job["id"]) == 0
@@ -244,6 +257,10 @@ def test_a_budget_refuses_with_exit_code_1(here, monkeypatch: pytest.MonkeyPatch
         (["plan", "good.jsonl", "--model", "m", "--valid", "140%"], 2, "no share"),
         (["plan", "good.jsonl", "--model", "m", "--valid", "nowhere.jsonl"], 2, "there is no file"),
         (["train", "good.jsonl", "--model", "m", "--max-cost", "lots"], 2, "no amount"),
+        (["train", "good.jsonl", "--model", "m", "--learning-rate", "-1"], 2, "no number above 0"),
+        (["train", "good.jsonl", "--model", "m", "--learning-rate", "nan"], 2, "no number above 0"),
+        (["train", "good.jsonl", "--model", "m", "--rate-multiplier", "0"], 2, "no number above 0"),
+        (["watch", ""], 2, "ftclient jobs"),
         (["train", "good.jsonl"], 2, "--model"),
         (["frobnicate"], 2, "No such command"),
     ],
