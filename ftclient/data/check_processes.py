@@ -101,6 +101,8 @@ def check_blocks(
 
 def _workers_for(max_workers: int | None) -> int:
     """How many workers a large file gets; 0 is none."""
+    if not sys.executable or getattr(sys, "frozen", False):
+        return 0  # there is no interpreter to start
     n_processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     wanted = min(n_processors, _MAX_WORKERS) if max_workers is None else max_workers
     return wanted if wanted > 1 else 0
@@ -184,7 +186,12 @@ class _Pool:
         self._done: dict[int, BlockResult] = {}
         self._n_busy = 0
         for _ in range(n_workers):
-            self._workers.append(worker := _Worker(rules))
+            try:
+                worker = _Worker(rules)
+            except OSError as error:
+                _LOG.warning("No worker of the check can be started (%s); its work is done here.", error)
+                break
+            self._workers.append(worker)
             self._selector.register(worker.answers, selectors.EVENT_READ, worker)
 
     def __enter__(self) -> Self:
@@ -205,7 +212,7 @@ class _Pool:
             if idle:
                 idle.pop().start(index, numbered)
                 self._n_busy += 1
-            else:  # all workers are dead
+            else:  # there is no worker, or they are all dead
                 self._done[index] = self._rules.checker().check(*numbered)
             while n_yielded in self._done:
                 yield self._done.pop(n_yielded)

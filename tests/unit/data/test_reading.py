@@ -6,7 +6,11 @@ import gzip
 import io
 import json
 import pickle
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -201,6 +205,41 @@ def test_a_worker_that_dies_is_replaced(tmp_path, monkeypatch):
     path = tmp_path / "data.jsonl"
     path.write_bytes(CONTENT * 3000)
     assert check_file(path, max_workers=2).n_examples == 36_000
+
+
+def test_a_machine_that_starts_no_process_checks_all_the_same(tmp_path, monkeypatch):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(CONTENT * 2000)
+    for executable in (str(tmp_path / "no-python"), ""):
+        monkeypatch.setattr(sys, "executable", executable)
+        assert check_file(path, max_workers=2).n_examples == 24_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc, which only Linux has")
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    """Killed hard in the middle of a check, nobody is left behind."""
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(CONTENT * 60_000)
+    code = f"from ftclient.data import check_file\ncheck_file({str(path)!r}, max_workers=2)"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        workers = []
+        while process.poll() is None and len(workers) < 2:
+            workers = [int(pid) for pid in children.read_text().split()]
+            time.sleep(0.01)
+        process.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 60
+    while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(is_running(pid) for pid in workers)
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_many_issues_do_not_stay_in_memory():
