@@ -58,14 +58,15 @@ def frame_of(template: Template) -> Frame | None:
 
 
 def go_template(frame: Frame) -> str:
-    """Return the frame in Ollama's template language."""
-    role_parts = []
-    for number, role in enumerate(("system", "user", "assistant")):
-        before, after = frame.around[role]
-        test = "if" if number == 0 else "else if"
-        role_parts.append(f'{{{{- {test} eq .Role "{role}" }}}}{before}{{{{ .Content }}}}{after}')
-    body = "\n".join(role_parts)
-    return f"{{{{- range .Messages }}}}\n{body}\n{{{{- end }}}}\n{{{{- end }}}}{frame.opening}"
+    """Return the frame in Ollama's template language.
+
+    In one line but for the frame's own line ends: every space and line end outside of braces is part of the prompt.
+    """
+    branches = "{{ else }}".join(
+        f'{{{{ if eq .Role "{role}" }}}}{frame.around[role][0]}{{{{ .Content }}}}{frame.around[role][1]}'
+        for role in ("system", "user", "assistant")
+    ).replace("{{ else }}{{ if", "{{ else if")
+    return f"{{{{ range .Messages }}}}{branches}{{{{ end }}}}{{{{ end }}}}{frame.opening}"
 
 
 def _text(template: Template, roles: list[str], *, opens_answer: bool = False) -> str:

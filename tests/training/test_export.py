@@ -1,6 +1,7 @@
 """Exports answer like the model they came from, when read back by peft and transformers."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -183,8 +184,21 @@ def test_the_modelfile_frames_messages_as_the_chat_template_does():
         "assistant": ("<|im_start|>assistant\n", "<|im_end|>\n"),
     }
     assert frame.standard_system == "You are kind."
-    assert '{{- else if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n' in go_template(frame)
-    assert go_template(frame).endswith("{{- end }}<|im_start|>assistant\n")
+    conversation = [("system", "S"), ("user", "a b"), ("assistant", "c\n"), ("user", "d")]
+    messages = [{"role": role, "content": content} for role, content in conversation]
+    expected = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert as_ollama_writes(go_template(frame), conversation) == expected
+
+
+def as_ollama_writes(template, conversation):
+    """Go's rules for the one form of template that is written: a loop over messages with a branch for each role."""
+    loop, opening = re.fullmatch(
+        r"\{\{ range \.Messages \}\}(.*)\{\{ end \}\}\{\{ end \}\}(.*)", template, re.DOTALL
+    ).groups()
+    parts = re.split(r"\{\{ (?:else )?if eq \.Role \"(\w+)\" \}\}", loop)
+    assert parts[0] == ""
+    branches = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return "".join(branches[role].replace("{{ .Content }}", content) for role, content in conversation) + opening
 
 
 def test_a_template_that_is_no_frame_is_left_to_ollama():
