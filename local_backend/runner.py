@@ -143,6 +143,7 @@ class Runner:
         self._job: str | None = None
         self._unwanted_since: float | None = None
         self._beat_at = -BEAT_S
+        self._home_inode = 0
 
     def run(self) -> bool:
         """Work until nothing is left; False if another runner has the lock."""
@@ -156,6 +157,7 @@ class Runner:
                 return True
 
     def _work_under_lock(self) -> None:
+        self._home_inode = self._settings.server_dir.stat().st_ino
         self._work.take_over()
         done = threading.Event()
         side = threading.Thread(target=self._attend, args=(done,), name="ftclient-validate", daemon=True)
@@ -194,6 +196,10 @@ class Runner:
                 done.wait(POLL_S)
 
     def _attend_once(self) -> bool:
+        if not self._has_home():
+            log.error("%s is gone: nothing is left to work on", self._settings.server_dir)
+            self.stop.set()
+            return False
         job = self._work.next_to_validate()
         if job is not None:
             self._validate(job)
@@ -203,6 +209,13 @@ class Runner:
             self._replace_if_stuck()
             self._beat_at = time.monotonic()
         return job is not None
+
+    def _has_home(self) -> bool:
+        """Whether the home is still there: what was deleted can be written to for ever, and nobody reads it."""
+        try:
+            return self._settings.server_dir.stat().st_ino == self._home_inode
+        except FileNotFoundError:
+            return False
 
     def _replace_if_stuck(self) -> None:
         """An engine that does not notice a cancel keeps all other jobs from running: then this process ends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,3 +205,19 @@ def farewell(process: subprocess.Popen[str]) -> str:
     last = process.stderr.read().splitlines()[-1]
     assert process.wait(timeout=30) == 0
     return last
+
+
+def test_a_runner_whose_home_is_deleted_ends(tmp_path: Path):
+    """Somebody clears up: a training that nobody can see any more would go on for hours."""
+    settings = settings_of(tmp_path / "home")
+    with in_process.client(settings) as client:
+        job = create(client, extra_body={"local": {"simulate": {"speed": "step"}}})
+        wait(client, job.id, until=("running",))
+        pid = holder(settings)
+        assert pid
+    shutil.rmtree(settings.home)
+    deadline = time.monotonic() + 30
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(pid, 0)  # asks only whether it is there
+            time.sleep(0.05)
