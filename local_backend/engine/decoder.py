@@ -34,12 +34,23 @@ def embed(model: Any, plan: Plan) -> torch.Tensor:
     return x_TD
 
 
-def hidden_states(model: Any, x_TD: torch.Tensor, *, plan: Plan, layers: Sequence[Any] | None = None) -> torch.Tensor:
-    """Run blocks (all by default) over embeddings or earlier blocks' output; without the last norm."""
+def hidden_states(
+    model: Any,
+    x_TD: torch.Tensor,
+    *,
+    plan: Plan,
+    layers: Sequence[Any] | None = None,
+    rows_R: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Run blocks (all by default) over embeddings or earlier blocks' output; without the last norm.
+
+    With `rows_R`, only those places of the pack are returned (R, D), and the last block computes little else.
+    """
     angles = _Angles(model, plan, x_TD)
-    for layer in model.model.layers if layers is None else layers:
+    layers = model.model.layers if layers is None else layers
+    for layer in layers[:-1]:
         x_TD = _block(layer, x_TD, plan, angles)
-    return x_TD
+    return _block(layers[-1], x_TD, plan, angles, rows_R) if len(layers) else x_TD if rows_R is None else x_TD[rows_R]
 
 
 def final_norm(model: Any, x_TD: torch.Tensor) -> torch.Tensor:
@@ -66,8 +77,12 @@ class _Angles:
         return self._by_kind[kind]
 
 
-def _block(layer: Any, x_TD: torch.Tensor, plan: Plan, angles: _Angles) -> torch.Tensor:
-    mixed_TD = _attention(layer.self_attn, partial(_norm, layer.input_layernorm, x_TD), plan, *angles.of(layer))
+def _block(
+    layer: Any, x_TD: torch.Tensor, plan: Plan, angles: _Angles, rows_R: torch.Tensor | None = None
+) -> torch.Tensor:
+    normed = partial(_norm, layer.input_layernorm, x_TD)
+    mixed_TD = _attention(layer.self_attn, normed, plan, *angles.of(layer), rows_R)
+    x_TD = x_TD if rows_R is None else x_TD[rows_R]
     if not hasattr(layer, "pre_feedforward_layernorm"):
         x_TD = x_TD + mixed_TD
         return x_TD + _feed_forward(layer.mlp, partial(_norm, layer.post_attention_layernorm, x_TD))
@@ -77,7 +92,12 @@ def _block(layer: Any, x_TD: torch.Tensor, plan: Plan, angles: _Angles) -> torch
 
 
 def _attention(
-    module: Any, normed: Callable[[], torch.Tensor], plan: Plan, cos_TK: torch.Tensor, sin_TK: torch.Tensor
+    module: Any,
+    normed: Callable[[], torch.Tensor],
+    plan: Plan,
+    cos_TK: torch.Tensor,
+    sin_TK: torch.Tensor,
+    rows_R: torch.Tensor | None,
 ) -> torch.Tensor:
     size = module.head_dim
     n_heads = _n_outputs(module.q_proj) // size
@@ -92,6 +112,7 @@ def _attention(
         q_THD, k_TGD = turned[:, :n_heads], turned[:, n_heads:]
     # A copy, so that the joined projection need not be kept for the backward pass.
     out_THD = _mix(module, q_THD, k_TGD, heads_TND[:, -n_groups:].contiguous(), plan)
+    out_THD = out_THD if rows_R is None else out_THD[rows_R]
     return project(out_THD.flatten(1), [module.o_proj])
 
 

@@ -37,6 +37,7 @@ def train(run: Run, recorder: Recorder) -> Outcome:
     parameters = run.network.parameters()
     between = _listener(recorder)
     try:
+        run.keep_frozen(between)
         _set_reference(run, between)
     except _CancelledError:
         return Outcome(kind="cancelled", trained_tokens=0)

@@ -13,6 +13,7 @@ from torch import nn
 from local_backend.engine import decoder
 from local_backend.engine.attention import plan_attention
 from local_backend.engine.device import Machine
+from local_backend.engine.frozen import FrozenStates
 from local_backend.engine.loss import Head, Rows, score, weighted_nll
 from local_backend.engine.packing import Pack, micro_batches, pack
 from local_backend.engine.template import Rendered
@@ -63,6 +64,8 @@ class Network:
     def __init__(self, model: Any, machine: Machine) -> None:
         self.model = model
         self.machine = machine
+        self.frozen: FrozenStates | None = None
+        """What the blocks below the lowest trained one say of each token, once they have been asked."""
         self.is_packed = decoder.supports(model.config)
         """Whether the packed forward pass knows this architecture; else transformers' own runs, one by one."""
 
@@ -111,8 +114,13 @@ class Network:
         if not self.is_packed:
             return self._plain_hidden(part)
         plan = plan_attention(part)
-        x_TD = decoder.hidden_states(self.model, decoder.embed(self.model, plan), plan=plan)
-        return decoder.final_norm(self.model, x_TD[part.row_positions_R.to(x_TD.device)])
+        rows_R = part.row_positions_R.to(self.machine.device)
+        if self.frozen is None:
+            x_TD, layers = decoder.embed(self.model, plan), self.model.model.layers
+        else:
+            x_TD, layers = self.frozen.states(part), self.model.model.layers[self.frozen.n_blocks :]
+        x_RD = decoder.hidden_states(self.model, x_TD, plan=plan, layers=layers, rows_R=rows_R)
+        return decoder.final_norm(self.model, x_RD)
 
     def score_pack(self, part: Pack, hidden_RD: torch.Tensor | None = None) -> Rows:
         """Log-probabilities of a pack's targets, without gradients."""

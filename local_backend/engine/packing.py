@@ -44,12 +44,20 @@ class Pack:
     use_sequences_K: torch.Tensor
     """Index of the sequence (in the order given) that a use belongs to."""
     use_weights_K: torch.Tensor
-    n_sequences: int
+    sequences: tuple[Rendered, ...]
+    """What was laid out, in the order given."""
+    places: Sequence[Sequence[int]]
+    """For each sequence, where in the pack each of its tokens stands."""
 
     @property
     def n_tokens(self) -> int:
         """Tokens computed; shared ones count once."""
         return len(self.ids_T)
+
+    @property
+    def n_sequences(self) -> int:
+        """How many sequences were laid out."""
+        return len(self.sequences)
 
     def row_weights(self) -> torch.Tensor:
         """The summed weight of each row over its uses, fp64."""
@@ -172,7 +180,8 @@ class _Builder:
             use_rows_K=torch.tensor([row for row, _, _ in self.uses], dtype=torch.long),
             use_sequences_K=torch.tensor([i for _, i, _ in self.uses], dtype=torch.long),
             use_weights_K=torch.tensor([weight for _, _, weight in self.uses], dtype=torch.float64),
-            n_sequences=len(self.sequences),
+            sequences=tuple(self.sequences),
+            places=self.places,
         )
 
     def _add_targets(self, i: int, sequence: Rendered) -> None:

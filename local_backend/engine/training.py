@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from local_backend.engine import adapters
 from local_backend.engine.checkpoint import Progress, whole_folder
 from local_backend.engine.device import Machine, choose_machine
+from local_backend.engine.frozen import FrozenStates, frozen_blocks
 from local_backend.engine.matmul import uses_onednn
 from local_backend.engine.network import MICRO_BATCH_TOKENS, Network, load_network
 from local_backend.engine.objective import Objective, Preference, Supervised
@@ -87,6 +88,20 @@ class Run:
         asked = (self.task.local.get("runtime") or {}).get("micro_batch_tokens")
         return Progress(micro_batch_tokens=asked or MICRO_BATCH_TOKENS, setting=self.setting())
 
+    def keep_frozen(self, between: Callable[[], None]) -> None:
+        """Compute once what lies below the lowest trained block, where there is enough of it and room on disk."""
+        n_blocks = frozen_blocks(self.network.model) if self.network.is_packed else 0
+        if n_blocks == 0:
+            return
+        everything = sequences([*self.rows, *self.valid_rows])
+        states = FrozenStates(self.network.model, everything, n_blocks=n_blocks)
+        if not states.fits(self.task.work_dir):
+            return
+        limit = self.first_progress().micro_batch_tokens
+        packs = self.network.packs([[one] for one in everything], max_tokens=limit)
+        states.fill(self.task.work_dir / "frozen", packs=packs, between=between)
+        self.network.frozen = states
+
     def setting(self) -> dict[str, Any]:
         """What the last bits of the arithmetic depend on."""
         return {"threads": self.network.machine.threads, "torch": torch.__version__, "onednn": uses_onednn()}
@@ -119,6 +134,7 @@ class Run:
             "trained_tokens_per_epoch": sum(row.n_tokens for row in self.rows),
             "loss_tokens_per_epoch": sum(w != 0 for row in self.rows for part in row.parts for w in part.weights),
             "packing": self.network.packing,
+            "kept_frozen_bytes": self.network.frozen.n_bytes if self.network.frozen else 0,
         }
 
 

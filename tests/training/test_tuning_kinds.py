@@ -5,6 +5,7 @@ import torch
 import transformers
 
 from local_backend.engine import adapters
+from local_backend.engine.frozen import FrozenStates, frozen_blocks
 from local_backend.engine.tuning import choose_weights, merge_adapters, save_whole
 from local_backend.task import JobError
 from tests.training.tiny import gradients, network_of, reference_loss, sequence, tiny_model
@@ -75,3 +76,35 @@ def test_a_saved_whole_model_is_the_trained_one(kind, tmp_path):
         assert torch.allclose(reloaded(ids).logits, network.model(ids).logits, atol=1e-5)
     merge_adapters(network.model)
     assert not list(adapters.adapted_layers(network.model))
+
+
+@pytest.mark.parametrize("options", [{"type": "last_layers", "n": 2}, {"type": "head"}])
+@pytest.mark.parametrize("shape", ["llama", "gemma3"])
+def test_kept_states_of_frozen_blocks_change_nothing(shape, options, tmp_path):
+    network = network_of(tiny_model(shape))
+    choose_weights(network.model, options, seed=0)
+    plain = network.train_step(SEQUENCES, max_tokens=1000)
+    expected = gradients(network)
+    network.model.zero_grad()
+    for _ in range(2):  # the second time, the file of the first is read
+        states = FrozenStates(network.model, SEQUENCES, n_blocks=frozen_blocks(network.model))
+        groups = [[one] for one in SEQUENCES]
+        states.fill(tmp_path / "frozen", packs=network.packs(groups, max_tokens=20), between=lambda: None)
+        network.frozen = states
+        kept = network.train_step(SEQUENCES[::-1], max_tokens=1000)
+        assert kept.loss == pytest.approx(plain.loss, rel=1e-9)
+        for name, gradient in gradients(network).items():
+            assert torch.allclose(gradient, expected[name], rtol=1e-7, atol=1e-10), name
+        network.model.zero_grad()
+
+
+def test_what_is_frozen_is_what_lies_below_everything_that_trains():
+    def n_frozen(options, shape="llama"):
+        model = tiny_model(shape)
+        choose_weights(model, options, seed=0)
+        return frozen_blocks(model)
+
+    assert n_frozen({"type": "lora"}) == 0
+    assert n_frozen({"type": "full"}) == 0
+    assert n_frozen({"type": "last_layers", "n": 1}) == 2
+    assert n_frozen({"type": "head"}) == 3
