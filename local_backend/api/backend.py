@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from local_backend.api.errors import ApiError, model_not_found
-from local_backend.models import resolve
+from local_backend.models import reference
 from local_backend.names import is_tuned
 from local_backend.runner import Engines
 from local_backend.settings import Settings
@@ -60,7 +60,7 @@ class Backend:
                 raise model_not_found(name)
             return ModelRef(base=row.base, tuned_dir=Path(row.model_dir))
         try:
-            return ModelRef(base=resolve(name, settings=self.settings))
+            return reference(name, settings=self.settings)
         except UserError as error:
             raise ApiError(error.message, status=404, param="model", code="model_not_found") from error
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_backend.models.catalogue import CATALOGUE
 from local_backend.settings import Settings
-from local_backend.task import UserError
+from local_backend.task import ModelRef, UserError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?", re.ASCII)
 _ALIAS_DEPTH = 8
@@ -40,6 +41,23 @@ def resolve(name: str, *, settings: Settings) -> str:
     if _HUB_ID.fullmatch(target) and ".." not in target:
         return _short_name(target)
     raise UserError(_unknown_text(name, settings), param="model", code="model_not_found")
+
+
+def reference(name: str, *, settings: Settings) -> ModelRef:
+    """Return what a name stands for: a base model or, for a folder that holds an adapter, that on its base model.
+
+    Raises:
+        UserError: As `resolve`, for the name or for the base model that the adapter names.
+    """
+    canonical = resolve(name, settings=settings)
+    config_file = Path(canonical) / "adapter_config.json"
+    if not looks_like_path(canonical) or not config_file.is_file():
+        return ModelRef(base=canonical)
+    config = json.loads(config_file.read_text("utf-8"))
+    base, revision = str(config["base_model_name_or_path"]), config.get("revision")
+    if revision and not looks_like_path(base) and "@" not in base:
+        base = f"{base}@{revision}"
+    return ModelRef(base=resolve(base, settings=settings), tuned_dir=Path(canonical))
 
 
 def looks_like_path(name: str) -> bool:

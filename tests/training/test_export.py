@@ -16,6 +16,7 @@ from local_backend.engine.export_ollama import frame_of, go_template
 from local_backend.engine.serving import Speaker
 from local_backend.engine.template import Template
 from local_backend.engine.weights import ensure
+from local_backend.models import reference
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
 from tests.training.chatty import tiny_tokenizer, write_adapter, write_tiny
@@ -60,6 +61,9 @@ def test_adapter_and_merged_model_are_the_tuned_model(kind, shape, tmp_path, set
     assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= set(adapter.files)
     again = peft.PeftModel.from_pretrained(load(base)[0], adapter.folder).eval()
     assert largest_difference(expected, logits(again, tokenizer)) < 1e-5
+
+    taken_in = reference(str(adapter.folder), settings=settings)
+    assert (taken_in.base, taken_in.tuned_dir) == (str(base), adapter.folder)
 
     merged = export(ref, settings, form="merged", to=tmp_path / "merged", name="ft:x:personal::abc")
     assert merged.verified.largest_difference < 1e-3

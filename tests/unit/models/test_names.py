@@ -1,8 +1,10 @@
 """Names: what users write becomes one canonical name, or an error that says what is known."""
 
+import json
+
 import pytest
 
-from local_backend.models import CATALOGUE, resolve
+from local_backend.models import CATALOGUE, reference, resolve
 from local_backend.models.names import hub_name
 from local_backend.settings import Settings
 from local_backend.task import UserError
@@ -61,3 +63,19 @@ def test_paths_are_refused_unless_allowed(tmp_path):
     assert resolve(str(tmp_path / "." / "x" / ".."), settings=allowed) == str(tmp_path.resolve())
     with pytest.raises(UserError, match="no model"):
         resolve(str(tmp_path / "missing"), settings=allowed)
+
+
+def test_a_folder_with_an_adapter_stands_for_it_on_its_base_model(tmp_path):
+    known = CATALOGUE["smollm2-135m"]
+    allowed = settings(tmp_path, allow_local_paths=True)
+    config = {"base_model_name_or_path": known.hub_id, "revision": known.revision}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    found = reference(str(tmp_path), settings=allowed)
+    assert (found.base, found.tuned_dir) == ("smollm2-135m", tmp_path.resolve())
+    assert reference("smollm2-135m", settings=allowed).tuned_dir is None
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": "who/knows", "revision": None})
+    )
+    assert reference(str(tmp_path), settings=allowed).base == "who/knows"
+    with pytest.raises(UserError, match="allow_local_paths"):
+        reference(str(tmp_path), settings=settings(tmp_path))
