@@ -157,9 +157,19 @@ class ProcessStarter:
             os.kill(row.pid, signal.SIGKILL)
         self._suspect = row.heartbeat_at
 
+    def _ensure_later(self) -> None:
+        """Look from the timer, where nobody waits for an answer."""
+        try:
+            self.ensure()
+        except FileNotFoundError:
+            log.error("%s: the home is gone, and its jobs with it", self._settings.server_dir)  # noqa: TRY400 - no bug
+            self.stop()
+        except (OSError, SQLAlchemyError) as error:  # a full disk, above all: it may get better
+            log.error("the store cannot be used: %s", type(error).__name__)  # noqa: TRY400 - messages may quote data
+
     def _look_again(self) -> None:
         if self._timer is None or not self._timer.is_alive() or self._timer is threading.current_thread():
-            self._timer = threading.Timer(_BOOT_S, self.ensure)
+            self._timer = threading.Timer(_BOOT_S, self._ensure_later)
             self._timer.daemon = True
             self._timer.start()
 

@@ -217,7 +217,26 @@ def test_a_runner_whose_home_is_deleted_ends(tmp_path: Path):
         assert pid
     shutil.rmtree(settings.home)
     deadline = time.monotonic() + 30
-    with pytest.raises(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.kill(pid, 0)  # asks only whether it is there
-            time.sleep(0.05)
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_server_whose_home_is_deleted_says_so_once(tmp_path: Path):
+    """It looks after its runner every two seconds; a traceback each time would fill the terminal."""
+    with serve(settings_of(tmp_path / "home")) as (url, process), behind_http(url) as client:
+        wait_for_step(client, create(client).id, 1)
+        shutil.rmtree(tmp_path / "home")
+        time.sleep(3 * start._BOOT_S)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert said.count("home is gone") == 1
+    assert "Traceback" not in said
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
