@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,11 +20,13 @@ from local_backend.engine.training import context_tokens, sequences
 from local_backend.engine.weights import ModelDir
 from local_backend.task import Forecast, JobError, Task, UserError
 
-SHARE_OF_MATMUL_RATE = 0.55
+SHARE_OF_MATMUL_RATE = 0.5
 """What part of the machine's rate for large products a step reaches (tests/benchmarks measures it)."""
 START_S = 4.0
 """Loading weights and rendering, before the first step."""
-PROCESS_BYTES = 600 << 20
+PACK_S = 0.1
+"""What a pack takes however small it is: some thousand operations are started."""
+PROCESS_BYTES = 500 << 20
 """What Python, torch and transformers take before any weights."""
 _SAMPLED_STEPS = 8
 
@@ -37,32 +41,33 @@ def forecast(task: Task, *, base: ModelDir) -> Forecast:
 
     config = transformers.AutoConfig.from_pretrained(base.path, local_files_only=True)
     limit = context_tokens(base.path)
+    rows = _rows(task, base, limit)
+    machine = choose_machine(task.local.get("runtime") or {})
+    load = _load(task, rows)
+    size = Size(config, task.local.get("tune") or {})
+    flops = size.once_flops(load) + task.hyperparameters.n_epochs * size.epoch_flops(load)
+    seconds = flops / (SHARE_OF_MATMUL_RATE * matmul_rate(machine.threads))
+    n_tokens = sum(row.n_tokens for row in rows)
+    return Forecast(
+        n_examples=len(rows),
+        tokens_per_epoch=n_tokens,
+        loss_tokens_per_epoch=load.trained,
+        longest_example_tokens=max((len(part.ids) for row in rows for part in row.parts), default=0),
+        context_tokens=limit,
+        time_s=START_S + seconds + PACK_S * load.packs * task.hyperparameters.n_epochs,
+        memory_bytes=PROCESS_BYTES + size.memory_bytes(min(load.largest_pack, MICRO_BATCH_TOKENS)),
+        notes=_notes(load, n_tokens, size),
+    )
+
+
+def _rows(task: Task, base: ModelDir, limit: int) -> list[Row]:
+    template = Template.of(base.path)
     try:
-        rows = read_rows(
-            task.training_path,
-            template=Template.of(base.path),
-            context_tokens=limit,
-            method=task.method,
-            param="training_file",
+        return read_rows(
+            task.training_path, template=template, context_tokens=limit, method=task.method, param="training_file"
         )
     except JobError as error:
         raise UserError(error.message, param=error.param, code=error.code) from error
-    computed = _computed_tokens(task, rows)
-    n_loss = sum(w != 0 for row in rows for part in row.parts for w in part.weights)
-    size = _Size(config)
-    epochs = task.hyperparameters.n_epochs
-    flops = epochs * (4 * size.block_weights * computed + 6 * size.head_weights * n_loss)
-    machine = choose_machine(task.local.get("runtime") or {})
-    return Forecast(
-        n_examples=len(rows),
-        tokens_per_epoch=sum(row.n_tokens for row in rows),
-        loss_tokens_per_epoch=n_loss,
-        longest_example_tokens=max((len(part.ids) for row in rows for part in row.parts), default=0),
-        context_tokens=limit,
-        time_s=START_S + flops / (SHARE_OF_MATMUL_RATE * matmul_rate(machine.threads)),
-        memory_bytes=PROCESS_BYTES + size.weight_bytes + size.activation_bytes_per_token * MICRO_BATCH_TOKENS,
-        notes=_notes(computed, sum(row.n_tokens for row in rows)),
-    )
 
 
 @lru_cache(maxsize=4)
@@ -78,39 +83,82 @@ def matmul_rate(threads: int) -> float:
     return float(2 * 1024**3 / best_s)
 
 
-class _Size:
-    """A model's weights and activations, from its configuration."""
+@dataclass(frozen=True)
+class Load:
+    """What an epoch computes."""
 
-    def __init__(self, config: Any) -> None:
+    computed: int
+    """Tokens, shared prefixes once a pack."""
+    trained: int
+    """Tokens that the output layer is asked about."""
+    packs: int
+    largest_pack: int
+
+
+class Size:
+    """A model's weights, by its configuration and the way of tuning; what a token costs in time and memory."""
+
+    def __init__(self, config: Any, tune: Mapping[str, Any]) -> None:
         text = config.get_text_config()
-        width, layers = text.hidden_size, text.num_hidden_layers
+        width, self.layers = text.hidden_size, text.num_hidden_layers
         head_dim = getattr(text, "head_dim", None) or width // text.num_attention_heads
         groups = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-        inner = text.intermediate_size
         attention = width * head_dim * (2 * text.num_attention_heads + 2 * groups)
-        self.block_weights = layers * (attention + 3 * width * inner)
-        self.head_weights = width * text.vocab_size
-        n_tables = 1 if text.tie_word_embeddings else 2
-        self.weight_bytes = 4 * (self.block_weights + n_tables * self.head_weights)
-        kept = 4 * width + 2 * head_dim * (text.num_attention_heads + groups) + 3 * inner
-        self.activation_bytes_per_token = 4 * layers * kept
+        self.block = attention + 3 * width * text.intermediate_size
+        self.head = width * text.vocab_size
+        self.tables = 1 if text.tie_word_embeddings else 2
+        self.kind = tune.get("type", "lora")
+        n_trained = {"head": 0, "last_layers": int(tune.get("n", 2))}.get(self.kind, self.layers)
+        self.trained_layers = min(self.layers, n_trained)
+        kept = 2 * width + 2 * head_dim * (text.num_attention_heads + groups) + 2 * text.intermediate_size
+        self.kept_bytes_per_token = 4 * self.trained_layers * kept
+
+    def once_flops(self, load: Load) -> float:
+        """What frozen blocks cost, whose output is kept."""
+        return 2.0 * (self.layers - self.trained_layers) * self.block * load.computed
+
+    def epoch_flops(self, load: Load) -> float:
+        """Forward and backward: whole weights also need their own gradient, a head alone needs no other."""
+        per_weight = 4 if self.kind == "lora" else 6
+        head = {"full": 6, "head": 4}.get(self.kind, 4)
+        return float(per_weight * self.trained_layers * self.block * load.computed + head * self.head * load.trained)
+
+    def memory_bytes(self, pack_tokens: int) -> int:
+        """Weights, what the backward pass keeps, and gradient and two moments of what trains as a whole."""
+        whole = {"full": self.layers * self.block + self.head, "head": self.head}
+        trained = whole.get(self.kind, 0 if self.kind == "lora" else self.trained_layers * self.block)
+        weights = self.layers * self.block + self.tables * self.head
+        return 4 * weights + 12 * trained + self.kept_bytes_per_token * pack_tokens
 
 
-def _computed_tokens(task: Task, rows: list[Row]) -> int:
-    """Tokens computed an epoch, shared prefixes once a pack; measured on a few steps."""
+def _load(task: Task, rows: list[Row]) -> Load:
+    """Measured on a few steps, and scaled to the epoch."""
     size = task.hyperparameters.batch_size
     n_steps = -(-len(rows) // size)
-    seen = computed = 0
+    seen, packs = 0, []
     for step in range(min(n_steps, _SAMPLED_STEPS)):
         visited = [rows[i] for i in step_indices(len(rows), batch_size=size, seed=task.seed, step=step)]
         parts = sequences(visited)
-        groups = micro_batches([[part] for part in parts], max_tokens=MICRO_BATCH_TOKENS)
-        computed += sum(pack([parts[i] for i in group]).n_tokens for group in groups)
+        batches = micro_batches([[part] for part in parts], max_tokens=MICRO_BATCH_TOKENS)
+        packs += [pack([parts[i] for i in batch]) for batch in batches]
         seen += sum(row.n_tokens for row in visited)
-    return round(computed / max(1, seen) * sum(row.n_tokens for row in rows))
+    share = sum(row.n_tokens for row in rows) / max(1, seen)
+    return Load(
+        computed=round(share * sum(one.n_tokens for one in packs)),
+        trained=sum(w != 0 for row in rows for part in row.parts for w in part.weights),
+        packs=round(share * len(packs)),
+        largest_pack=max((one.n_tokens for one in packs), default=0),
+    )
 
 
-def _notes(computed: int, tokens: int) -> list[str]:
-    if not tokens or computed > 0.9 * tokens:
-        return []
-    return [f"Prefixes that examples share are computed once, which saves {1 - computed / tokens:.0%} of the tokens."]
+def _notes(load: Load, tokens: int, size: Size) -> list[str]:
+    notes = []
+    if tokens and load.computed < 0.9 * tokens:
+        saved = 1 - load.computed / tokens
+        notes.append(f"Prefixes that examples share are computed once, which saves {saved:.0%} of the tokens.")
+    if size.trained_layers < size.layers:
+        n_frozen = size.layers - size.trained_layers
+        notes.append(
+            f"The first {n_frozen} blocks don't train: they are computed once for all epochs and kept on disk."
+        )
+    return notes

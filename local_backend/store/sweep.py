@@ -25,12 +25,13 @@ def sweep_home(store: Store) -> None:
 
 
 def sweep_job(store: Store, job_id: str) -> None:
-    """Drop the resume point of a job that has ended, and checkpoints that no model's name leads to."""
+    """Drop what a job that has ended kept to go on from, and checkpoints that no model's name leads to."""
     folder = store.jobs / job_id
     with store.read() as session:
         query = select(ModelRow.model_dir).where(ModelRow.job_id == job_id, ModelRow.deleted.is_(False))
         named = {Path(model_dir) for model_dir in session.scalars(query)}
-    _remove(folder / "resume")
+    for kept_for_resume in ("resume", "reference", "frozen"):
+        _remove(folder / kept_for_resume)
     for path in (folder / "checkpoints").glob("*"):
         if path not in named:
             _remove(path)
