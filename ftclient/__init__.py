@@ -49,7 +49,8 @@ if TYPE_CHECKING:
         Simulate,
     )
     from ftclient.jobs.methods import DPO, Reinforcement, Supervised
-    from ftclient.jobs.results import JobResult, StepMetrics
+    from ftclient.jobs.metrics import StepMetrics
+    from ftclient.jobs.results import JobResult
 
 __version__ = "0.1.0"
 
@@ -86,7 +87,8 @@ _HOMES = {
         "Simulate",
     ),
     "ftclient.jobs.methods": ("DPO", "Reinforcement", "Supervised"),
-    "ftclient.jobs.results": ("JobResult", "StepMetrics"),
+    "ftclient.jobs.metrics": ("StepMetrics",),
+    "ftclient.jobs.results": ("JobResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

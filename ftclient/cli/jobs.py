@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ftclient.cli.options import JobArgument
 from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
+from ftclient.jobs.curves import find_overfitting
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
-    from ftclient.jobs.results import StepMetrics
+    from ftclient.jobs.metrics import StepMetrics
 
 _COLUMNS = {
     "train_loss": "train loss",
@@ -29,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]ftclient pause ftjob-abc123[/bold]")(pause)
     app.command(epilog="[bold]ftclient resume ftjob-abc123[/bold]")(resume)
     app.command(epilog="[bold]ftclient checkpoints ftjob-abc123[/bold]")(checkpoints)
-    app.command(epilog="[bold]ftclient metrics ftjob-abc123 --json[/bold]")(metrics)
+    app.command(epilog="[bold]ftclient metrics ftjob-abc123 --plot curves.svg[/bold]")(metrics)
 
 
 def cancel(job: JobArgument) -> None:
@@ -63,16 +65,34 @@ def checkpoints(job: JobArgument) -> None:
         show_table(("step", "loss", "model"), rows)
 
 
-def metrics(job: JobArgument) -> None:
-    """Print loss and accuracy by step."""
+def metrics(
+    job: JobArgument,
+    *,
+    plot: Annotated[Path | None, typer.Option(help="Write the curves to this .svg or .png file, too.")] = None,
+) -> None:
+    """Print loss and accuracy by step, and say when the job has overfitted."""
     with connected() as client:
         found = client.job(job).metrics()
+    if plot:
+        _plot(found, plot, job)
+    if overfitting := find_overfitting(found):
+        say(str(overfitting))
     if current.as_json:
         show_json([row.to_json() for row in found])
     elif not found:
         say("There are no metrics yet.")
     else:
         _show_metrics(found)
+
+
+def _plot(rows: list[StepMetrics], path: Path, job_id: str) -> None:
+    from ftclient.jobs.curves_image import write_curves
+
+    try:
+        write_curves(rows, path, title=job_id)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--plot") from error
+    say(f"Curves: {path}")
 
 
 def _show_metrics(rows: list[StepMetrics]) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ftclient.errors import BackendError, JobFailedError
 from ftclient.hosts import Host
 from ftclient.jobs.follow import ENDED, Follower, Poll, polls
-from ftclient.jobs.results import JobResult, StepMetrics, merge, metrics_of_events, metrics_of_file
+from ftclient.jobs.metrics import StepMetrics, merge, metrics_of_events, metrics_of_file
+from ftclient.jobs.results import JobResult
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
 from ftclient.jobs.upload import upload
 from ftclient.jobs.upload_parts import Progress
-from ftclient.wire import errors_of
+from ftclient.wire import errors_of, retry_after_s
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -125,11 +125,11 @@ def _begin(
 
 def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
     """Go on with a launch that a killed process left behind, or that another is about to send."""
-    job = _look(openai, host, entry.run_id)
+    job, is_certain = _look(openai, host, entry.run_id)
     if job is not None:
         journal.settle(entry.run_id, "created", job_id=job.id)
         return job
-    if not host.is_local:
+    if not (host.is_local and is_certain):
         raise _unknown(host, entry, journal)
     return _send(openai, host, entry, journal)
 
@@ -143,11 +143,11 @@ def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTu
             if attempt + 1 == _SENDS or error.code == "insufficient_quota":
                 journal.settle(entry.run_id, "refused", note=str(error))
                 raise
-            time.sleep(2**attempt)
+            time.sleep(retry_after_s(error) or 2**attempt)
             continue
         except UnavailableError:
-            found = _look(openai, host, entry.run_id)
-            if found is None and host.is_local:
+            found, is_certain = _look(openai, host, entry.run_id)
+            if found is None and host.is_local and is_certain:
                 continue
             if found is None:
                 break
@@ -176,17 +176,24 @@ def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
     return job
 
 
-def _look(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
-    """Look for a job a few times; a list that cannot be read counts as not found."""
+def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None, bool]:
+    """Look for a job a few times; return it, and whether the last list could be read at all.
+
+    Even a host that honours the key is sent nothing again on the word of a list that nobody has read: something on
+    the way may have taken the key off.
+    """
+    was_read = False
     for pause_s in LOOKS_S:
         time.sleep(pause_s)
         try:
             job = find(openai, host, run_id)
         except (BackendError, JobNotFoundError):
+            was_read = False
             continue
         if job is not None:
-            return job
-    return None
+            return job, True
+        was_read = True
+    return None, was_read
 
 
 def _unknown(host: Host, entry: Launch, journal: Journal) -> UnavailableError:

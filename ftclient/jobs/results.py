@@ -1,49 +1,18 @@
-"""What a job leaves behind: metrics by step, and the final model."""
+"""What a job leaves behind: the final model, its checkpoints, and its metrics by step."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import csv
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ftclient.jobs.curves import Overfitting, best_checkpoint, find_overfitting
+from ftclient.jobs.metrics import StepMetrics
 
 if TYPE_CHECKING:
-    from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+    from openai.types.fine_tuning import FineTuningJob
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
-
-_NAMES = (
-    "train_loss",
-    "train_mean_token_accuracy",
-    "valid_loss",
-    "valid_mean_token_accuracy",
-    "full_valid_loss",
-    "full_valid_mean_token_accuracy",
-)
-_CSV_NAMES = {"train_accuracy": "train_mean_token_accuracy"}
-"""The result file calls one column by an older name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepMetrics:
-    """Numbers after one step. Losses are in nats a token, accuracies shares of 1; None was not measured."""
-
-    step: int
-    train_loss: float | None = None
-    train_mean_token_accuracy: float | None = None
-    valid_loss: float | None = None
-    valid_mean_token_accuracy: float | None = None
-    full_valid_loss: float | None = None
-    full_valid_mean_token_accuracy: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else the host measured, under its own names."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The measured numbers as one flat object."""
-        flat = {name: value for name, value in asdict(self).items() if name != "extra" and value is not None}
-        return {**flat, **self.extra}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,75 +29,28 @@ class JobResult:
     job: FineTuningJob
     """The job as the API returned it last."""
 
+    @property
+    def overfitting(self) -> Overfitting | None:
+        """Where validation turned while training loss fell; None where it did not, or was not measured."""
+        return find_overfitting(self.metrics)
 
-def metrics_of_events(events: Iterable[FineTuningJobEvent]) -> list[StepMetrics]:
-    """Return the metrics that events carry, by step."""
-    rows: dict[int, StepMetrics] = {}
-    for event in events:
-        if event.type == "metrics" and isinstance(event.data, Mapping):
-            row = _row(event.data)
-            if row:
-                rows[row.step] = row
-    return [rows[step] for step in sorted(rows)]
+    @property
+    def best_checkpoint(self) -> FineTuningJobCheckpoint | None:
+        """The checkpoint that did best on validation; the last one where there was none to measure by."""
+        return best_checkpoint(self.checkpoints, self.metrics)
 
+    @property
+    def best_model(self) -> str:
+        """Name of the model to use: that of the best checkpoint, else the final one."""
+        best = self.best_checkpoint
+        return best.fine_tuned_model_checkpoint if best else self.model
 
-def metrics_of_file(content: bytes) -> list[StepMetrics]:
-    """Return the metrics of a result file, which hosts send as CSV or as CSV in base64."""
-    text = decode_result(content).decode("utf-8-sig", errors="replace")
-    rows = (_row({_CSV_NAMES.get(name, name): cell for name, cell in line.items() if name}) for line in _lines(text))
-    return [row for row in rows if row]
+    def plot(self, path: Path | str) -> Path:
+        """Write the curves as a picture, `.svg` or `.png`, and return its path.
 
+        Raises:
+            MissingDependencyError: PNG needs the extra `plots`.
+        """
+        from ftclient.jobs.curves_image import write_curves
 
-def decode_result(content: bytes) -> bytes:
-    """Return the CSV of a result file, taking base64 off if it is there."""
-    packed = b"".join(content.split())
-    try:
-        plain = base64.b64decode(packed, validate=True)
-    except binascii.Error:
-        return content
-    # A header line has a comma or an underscore in it, so real CSV never passes as base64; an empty file is itself.
-    return plain or content
-
-
-def merge(first: Sequence[StepMetrics], second: Sequence[StepMetrics]) -> list[StepMetrics]:
-    """Return one row a step, with the numbers of both; where both have one, `second` wins."""
-    rows = {row.step: row.to_json() for row in first}
-    for row in second:
-        rows[row.step] = {**rows.get(row.step, {}), **row.to_json()}
-    merged = (_row(rows[step]) for step in sorted(rows))
-    return [row for row in merged if row]
-
-
-def _lines(text: str) -> Iterator[Mapping[str, str]]:
-    try:
-        yield from csv.DictReader(text.replace("\0", "").splitlines())
-    except csv.Error:  # damaged from here on; what came before stands
-        return
-
-
-def _row(data: Mapping[str, Any]) -> StepMetrics | None:
-    step = _number(data.get("step"))
-    if step is None or not step.is_integer():
-        return None
-    known = {name: _number(data.get(name)) for name in _NAMES}
-    extra = {
-        name: _number_or_text(value)
-        for name, value in data.items()
-        if name not in (*_NAMES, "step", "total_steps") and value not in (None, "")
-    }
-    return StepMetrics(step=int(step), **known, extra=extra)
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _number_or_text(value: object) -> object:
-    number = _number(value)
-    return value if number is None else number
+        return write_curves(self.metrics, Path(path), title=self.model)

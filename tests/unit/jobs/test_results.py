@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ftclient import StepMetrics
-from ftclient.jobs.results import decode_result, merge, metrics_of_file
+from ftclient.jobs.metrics import decode_result, merge, metrics_of_file
 
 CSV = b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,2.5,0.1,,\n2,1.5,0.5,1.75,0.4\n"
 
@@ -30,8 +30,9 @@ def test_a_result_file_is_read_plain_and_in_base64(content: bytes) -> None:
 
 
 def test_columns_of_other_methods_are_kept_under_their_own_names() -> None:
-    rows = metrics_of_file(b"step,train_mean_reward,note\n3,0.42,fine\n")
-    assert rows[0].to_json() == {"step": 3, "train_mean_reward": 0.42, "note": "fine"}
+    rows = metrics_of_file(b"step,train_mean_reward,pg_loss_sum,note\n3,0.42,1.5,fine\n")
+    assert rows[0].train_mean_reward == 0.42
+    assert rows[0].to_json() == {"step": 3, "train_mean_reward": 0.42, "pg_loss_sum": 1.5, "note": "fine"}
 
 
 @given(st.binary(max_size=300))
