@@ -100,18 +100,19 @@ class Size:
 
     def __init__(self, config: Any, tune: Mapping[str, Any]) -> None:
         text = config.get_text_config()
-        width, self.layers = text.hidden_size, text.num_hidden_layers
+        width: int = text.hidden_size
+        self.layers: int = text.num_hidden_layers
         head_dim = getattr(text, "head_dim", None) or width // text.num_attention_heads
         groups = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-        attention = width * head_dim * (2 * text.num_attention_heads + 2 * groups)
-        self.block = attention + 3 * width * text.intermediate_size
-        self.head = width * text.vocab_size
+        attention: int = width * head_dim * (2 * text.num_attention_heads + 2 * groups)
+        self.block: int = attention + 3 * width * text.intermediate_size
+        self.head: int = width * text.vocab_size
         self.tables = 1 if text.tie_word_embeddings else 2
         self.kind = tune.get("type", "lora")
         n_trained = {"head": 0, "last_layers": int(tune.get("n", 2))}.get(self.kind, self.layers)
         self.trained_layers = min(self.layers, n_trained)
         kept = 2 * width + 2 * head_dim * (text.num_attention_heads + groups) + 2 * text.intermediate_size
-        self.kept_bytes_per_token = 4 * self.trained_layers * kept
+        self.kept_bytes_per_token: int = 4 * self.trained_layers * kept
 
     def once_flops(self, load: Load) -> float:
         """What frozen blocks cost, whose output is kept."""
