@@ -13,6 +13,9 @@ import typer
 from ftclient.cli.session import connected, current, show, show_json
 from ftclient.errors import FtclientError, MissingDependencyError
 
+_LEAST_FREE_BYTES = 100 * 10**6
+"""Less than this holds neither a checkpoint of a small model nor the store's own log for long."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -96,6 +99,8 @@ def _home() -> Finding:
         free = os.statvfs(home).f_frsize * os.statvfs(home).f_bavail
     except OSError as error:
         return Finding("home", False, f"{home}: {error.strerror}. Choose another with --home.")  # noqa: FBT003 - a column
+    if free < _LEAST_FREE_BYTES:
+        return Finding("home", False, f"{home}: only {size(free)} are free. Make room, or choose another with --home.")  # noqa: FBT003 - a column
     return Finding("home", os.access(home, os.W_OK), f"{home}, {size(free)} free")
 
 

@@ -181,17 +181,31 @@ class Journal:
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self._prepared(), timeout=30)
-        try:
-            yield db
-        finally:
-            db.close()
+        with self._failures_told():
+            db = sqlite3.connect(self._prepared(), timeout=30)
+            try:
+                yield db
+            finally:
+                db.close()
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._read() as db, db:
             db.execute("PRAGMA synchronous = FULL")
             yield db
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        """Say what a full disk, a damaged file or a folder that cannot be written mean for the user."""
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise FtclientError(
+                f"{self._path} cannot be used ({error}). Free some room or mend it, or choose another folder with"
+                " --home or FTCLIENT_HOME."
+            ) from error
 
     def _prepared(self) -> Path:
         if self._ready:
