@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ftclient.async_client import AsyncClient, AsyncJob
     from ftclient.client import Client
     from ftclient.cost.plan import Plan
     from ftclient.data import Dataset, Issue, Report
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ftclient.async_client": ("AsyncClient", "AsyncJob"),
     "ftclient.client": ("Client",),
     "ftclient.cost.plan": ("Plan",),
     "ftclient.data": ("Dataset", "Issue", "Report"),
@@ -95,6 +97,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "DPO",
     "AccessError",
+    "AsyncClient",
+    "AsyncJob",
     "AuthError",
     "BackendError",
     "BudgetError",

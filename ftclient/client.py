@@ -203,6 +203,7 @@ class Client:
 
     def plan(
         self,
+        /,
         train: Dataset,
         *,
         model: str,
@@ -295,7 +296,7 @@ class Client:
 
         return reconcile(self._official, self.host, self._journal)
 
-    def chat(self, model: str, prompt: Prompt, *, system: str | None = None, **options: Any) -> str:
+    def chat(self, /, model: str, prompt: Prompt, *, system: str | None = None, **options: Any) -> str:
         """Return a model's answer as text.
 
         Args:
@@ -314,7 +315,7 @@ class Client:
 
         return pieces(self._official, self.host, model, messages_of(prompt, system=system), options)
 
-    def evaluate(self, data: Dataset, *, models: Sequence[str], **options: Any) -> Comparison:
+    def evaluate(self, /, data: Dataset, *, models: Sequence[str], **options: Any) -> Comparison:
         """Ask each model the questions of a held-out dataset and compare the answers with the expected ones.
 
         Args:
@@ -354,7 +355,7 @@ class Client:
 
             pull(self._official, self.host, model, progress=progress)
 
-    def export(self, model: str, *, to: Path | str, form: ExportFormat = "adapter", **options: str) -> list[Path]:
+    def export(self, /, model: str, *, to: Path | str, form: ExportFormat = "adapter", **options: str) -> list[Path]:
         """Take a model away from the local backend, into a new folder, and return its files.
 
         Args:

@@ -14,7 +14,7 @@ from ftclient.hosts import Host
 from ftclient.wire import missing_key
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import AsyncOpenAI, OpenAI
 
 _Made_co = TypeVar("_Made_co", covariant=True)
 _Made = TypeVar("_Made")
@@ -96,6 +96,25 @@ def azure(endpoint: str, *, api_key: str | None = None, api_version: str | None 
     # The version that Azure's own guide to fine-tuning names (2026).
     version = api_version or os.environ.get("OPENAI_API_VERSION") or "2025-04-01-preview"
     return AzureOpenAI(api_key=key, azure_endpoint=endpoint, api_version=version, **options)
+
+
+def asynchronous(client: OpenAI) -> AsyncOpenAI:
+    """Return an asynchronous official client of the same address, key and patience."""
+    from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI
+
+    same: dict[str, Any] = {"api_key": client.api_key, "timeout": client.timeout, "max_retries": client.max_retries}
+    if isinstance(client, AzureOpenAI):
+        version = client._api_version  # noqa: SLF001 - it is nowhere else
+        return AsyncAzureOpenAI(base_url=str(client.base_url), api_version=version, **same)
+    return AsyncOpenAI(base_url=client.base_url, organization=client.organization, project=client.project, **same)
+
+
+def is_in_process(client: OpenAI) -> bool:
+    """Whether the server behind an official client is part of this process."""
+    import httpx2
+
+    transport = client._client._transport  # noqa: SLF001 - nothing else tells
+    return isinstance(transport, httpx2.WSGITransport)
 
 
 def azure_endpoint() -> str:

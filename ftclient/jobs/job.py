@@ -55,18 +55,21 @@ class Job:
         """The status now, in the host's words; asks the host."""
         return self.refresh().status
 
-    def events(self, *, follow_on: bool = False, after: str | None = None) -> Iterator[FineTuningJobEvent]:
+    def events(
+        self, *, follow_on: bool = False, after: str | None = None, sleep: Callable[[float], None] = time.sleep
+    ) -> Iterator[FineTuningJobEvent]:
         """Yield all events so far, oldest first.
 
         Args:
             follow_on: Go on until the job ends.
             after: Id of the last event that is known already, as from a process that has ended; None begins at the
                 first.
+            sleep: Waits so many seconds between looks.
         """
         if not follow_on:
             yield from Follower(self._openai, self.host, self.id, after=after).poll(to_the_end=True)
             return
-        for poll in self.polls(after=after):
+        for poll in self.polls(after=after, sleep=sleep):
             yield from poll.events
 
     def polls(
@@ -82,13 +85,18 @@ class Job:
             yield poll
 
     def wait(
-        self, *, timeout_s: float | None = None, on_event: Callable[[FineTuningJobEvent], None] | None = None
+        self,
+        *,
+        timeout_s: float | None = None,
+        on_event: Callable[[FineTuningJobEvent], None] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> JobResult:
         """Return when the job has ended well.
 
         Args:
             timeout_s: Give up waiting after so many seconds; the job goes on.
             on_event: Called with each event as it comes, once and in order.
+            sleep: Waits so many seconds between looks.
 
         Raises:
             JobFailedError: The job failed, was cancelled, or is paused and would be waited for in vain.
@@ -96,13 +104,13 @@ class Job:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
 
-        def sleep(pause_s: float) -> None:
+        def nap(pause_s: float) -> None:
             left_s = pause_s if deadline is None else deadline - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError(f"Job {self.id} has not ended within {timeout_s:g} s; it goes on.")
-            time.sleep(min(pause_s, left_s))
+            sleep(min(pause_s, left_s))
 
-        for poll in self.polls(stop=ENDED | {"paused"}, sleep=sleep):
+        for poll in self.polls(stop=ENDED | {"paused"}, sleep=nap):
             if on_event:
                 for event in poll.events:
                     on_event(event)
