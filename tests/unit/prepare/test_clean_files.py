@@ -90,6 +90,16 @@ def test_lines_that_cannot_be_mended_are_kept_aside_with_their_errors(source):
     assert aside[1]["text"] == '{"messages":[{"role":"user","content":"only asked"}]}'
 
 
+def test_broken_characters_where_no_step_reaches_them_are_set_aside(source):
+    """A name of a parameter is no text that may be rewritten, and a lone surrogate cannot be uploaded."""
+    properties = '{"\\ud800": {"type": "string"}}'
+    tool = f'{{"type":"function","function":{{"name":"f","parameters":{{"type":"object","properties":{properties}}}}}}}'
+    source.write_bytes(GOOD[0][:-1] + f',"tools":[{tool}]}}'.encode())
+    done = clean(source, fix=True)
+    assert (done.n_written, done.n_rejected) == (0, 1)
+    assert [change.before for change in done.changes() if change.step == "rejected"] == ["encoding"]
+
+
 def test_without_fix_lines_that_are_no_json_stay_as_they_are(source):
     source.write_bytes(b"not json\n" + line("Ａ"))
     done = clean(source, steps=["width"])

@@ -354,6 +354,14 @@ def test_simple_examples_become_columns_and_come_back(tmp_path, suffix):
     assert (tmp_path / f"a{suffix}").read_bytes().startswith(names[suffix])
 
 
+def test_spaces_around_a_text_survive_a_table(tmp_path):
+    """Prompts and answers from tables are trimmed, so such examples are written in another way."""
+    odd = [{"messages": [{"role": "user", "content": " q "}, {"role": "assistant", "content": "a\n"}]}]
+    Dataset(odd).write(tmp_path / "a.jsonl")
+    export_table(tmp_path / "a.jsonl", to=tmp_path / "a.csv")
+    assert convert(tmp_path / "a.csv")[1] == odd
+
+
 def test_a_table_needs_a_suffix_that_says_which(tmp_path):
     Dataset(EXAMPLES).write(tmp_path / "a.jsonl")
     with pytest.raises(DataError, match=r"ends in \.csv, \.tsv or \.parquet"):

@@ -96,6 +96,19 @@ def test_sharegpt_like_lines_are_mended_through_several_rounds():
     assert {change.step for change in changes} == {"unknown_key", "missing_key", "role_unknown"}
 
 
+def test_paths_are_right_after_a_message_was_taken_away():
+    empty = {"role": "system", "content": ""}
+    line = {"messages": [empty, {**USER, "role": "human"}, {**ANSWER, "role": "gpt"}, USER]}
+    found, changes, errors = mend(line)
+    assert (found, errors) == (GOOD, [])
+    assert [(change.path, change.before, change.after) for change in changes] == [
+        ("/messages/0", '{"role": "system", "content": ""}', None),
+        ("/messages/0/role", "human", "user"),
+        ("/messages/1/role", "gpt", "assistant"),
+        ("/messages/2", '{"role": "user", "content": "Where is it?"}', None),
+    ]
+
+
 def test_everything_before_a_prompt_for_reinforcement_is_kept():
     found, _, errors = mend({**GOOD, "reference": 4}, method="reinforcement")
     assert found == {"messages": [USER], "reference": 4}

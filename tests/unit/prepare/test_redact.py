@@ -74,6 +74,19 @@ def test_is_no_personal_data(text):
     assert find_personal_data(text) == []
 
 
+def test_no_card_scheme_starts_with_these_digits():
+    for first in "01789":
+        for last in range(10):
+            assert find_personal_data(f"{first}23456789012345{last}", kinds=["card"]) == []
+
+
+def test_what_one_pattern_has_found_no_other_finds_again():
+    key = secret("sk-", "proj-", "a1B2c3D4e5F6g7H8i9J0")
+    (finding,) = find_personal_data(f"Authorization: Bearer {key}")
+    assert finding.kind == "secret"
+    assert redact(f"api_key: {key}, {key}") == "api_key: [SECRET_1], [SECRET_1]"
+
+
 def test_a_value_keeps_its_placeholder_and_others_get_their_own():
     assert redact("a@x.example b@x.example a@x.example") == "[EMAIL_1] [EMAIL_2] [EMAIL_1]"
     seen: dict[str, str] = {}

@@ -62,6 +62,15 @@ def test_no_label_is_tested_that_was_never_trained_on():
     assert len(test) == 14
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_label_of_a_single_example_is_trained_on(seed):
+    names = [f"label {at % 45}" for at in range(90)] + [f"single {at}" for at in range(8)]
+    examples = [chat(sentence(at), name) for at, name in enumerate(names)]
+    train, *others = split_examples(examples, (0.6, 0.2, 0.2), seed=seed)
+    for part in others:
+        assert answers(examples, train).keys() >= answers(examples, part).keys()
+
+
 def test_the_order_of_lines_makes_no_difference():
     examples = labelled(300)
     order = list(range(300))
