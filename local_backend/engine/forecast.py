@@ -116,7 +116,7 @@ class Size:
 
     def once_flops(self, load: Load) -> float:
         """What frozen blocks cost, whose output is kept."""
-        return 2.0 * (self.layers - self.trained_layers) * self.block * load.computed
+        return float(2 * (self.layers - self.trained_layers) * self.block * load.computed)
 
     def epoch_flops(self, load: Load) -> float:
         """Forward and backward: whole weights also need their own gradient, a head alone needs no other."""

@@ -16,6 +16,7 @@ from local_backend.engine.device import Machine
 from local_backend.engine.frozen import FrozenStates
 from local_backend.engine.loss import Head, Rows, score, weighted_nll
 from local_backend.engine.packing import Pack, micro_batches, pack
+from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Rendered
 from local_backend.task import JobError
 
@@ -78,7 +79,8 @@ class Network:
         """How sequences are computed, in words."""
         if self.is_packed:
             return "packed, shared prefixes computed once"
-        return f"one sequence at a time: the packed way is not known to be right for {self.model.config.model_type!r}"
+        kind = self.model.config.model_type
+        return f"one sequence at a time: the packed way is not known to be right for {kind!r}"
 
     def train_step(self, sequences: Sequence[Rendered], *, max_tokens: int, between: Between = _nothing) -> Sums:
         """Add the gradient of sum(w * nll) / sum(w) over all sequences; return the sums.
@@ -153,25 +155,59 @@ class Network:
 
 
 def load_network(model_dir: Path, machine: Machine) -> Network:
-    """Load a causal language model from a folder of safetensors, without any update.
+    """Load a causal language model from a folder of safetensors, without any update, and compare it with transformers.
 
     Raises:
-        JobError: It can't be loaded.
+        JobError: It can't be loaded, or its log-probabilities can't be computed here as transformers computes them.
     """
     import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            model_dir, dtype=machine.dtype, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
-        )
+        with quiet():
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                model_dir, dtype=machine.dtype, local_files_only=True, use_safetensors=True
+            )
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded for training: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error
     model.to(machine.device)
     model.train()
-    return Network(model, machine)
+    network = Network(model, machine)
+    verify(network)
+    return network
+
+
+def verify(network: Network) -> None:
+    """Compare log-probabilities with transformers' own forward pass on two short sequences that share a prefix.
+
+    Where the packed way differs (an architecture that changed with a version of transformers, say), the plain way is
+    taken instead; `packing` says so.
+
+    Raises:
+        JobError: The plain way differs too: the output layer does more than multiply.
+    """
+    if network.is_packed and not _agrees(network):
+        network.is_packed = False
+    if not network.is_packed and not _agrees(network):
+        kind = network.model.config.model_type
+        text = f"Models of the kind {kind!r} do more to their logits than this engine knows. Choose another model."
+        raise JobError("model_not_supported", text, "model")
+
+
+def _agrees(network: Network) -> bool:
+    model = network.model
+    limit = int(model.config.get_text_config().vocab_size)
+    ids = [(7 * i * i + 11 * i + 3) % limit for i in range(20)]
+    probes = [Rendered(ids, [0.0] + [1.0] * 19), Rendered([*ids[:10], *ids[5:12]], [0.0] + [1.0] * 16)]
+    found = network.score(probes, max_tokens=1000)
+    expected = 0.0
+    with torch.no_grad():
+        for probe in probes:
+            ids_1T = torch.tensor([probe.ids], device=network.machine.device)
+            logprobs_TV = torch.log_softmax(model(input_ids=ids_1T, use_cache=False).logits[0, :-1].double(), dim=-1)
+            expected -= float(logprobs_TV.gather(1, ids_1T[0, 1:, None]).sum())
+    tolerance = 0.02 if network.machine.precision == "bf16" else 1e-4
+    return abs(found.nll - expected) <= tolerance * abs(expected)
 
 
 def _sums(rows: Rows, weights_R: torch.Tensor) -> Sums:

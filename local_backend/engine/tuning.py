@@ -13,6 +13,7 @@ from torch import nn
 
 from local_backend.engine import adapters
 from local_backend.engine.projection import AdaptedLinear
+from local_backend.engine.quiet import quiet
 from local_backend.task import JobError
 
 TOKENIZER_FILES = (
@@ -60,7 +61,7 @@ def merge_adapters(model: nn.Module) -> None:
 
 def save_whole(model: Any, folder: Path, *, tokenizer_from: Path) -> None:
     """Write weights (with updates merged), configuration and tokenizer into an existing folder."""
-    with _merged_for_now(model):
+    with _merged_for_now(model), quiet():
         model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():

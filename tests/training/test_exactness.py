@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local_backend.engine import adapters
+from local_backend.engine.network import verify
+from local_backend.task import JobError
 from tests.training.tiny import PACKED_SHAPES, gradients, network_of, reference_loss, sequence, tiny_model
 
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-5}
@@ -96,3 +98,27 @@ def test_an_unknown_architecture_takes_the_plain_path_and_says_so():
     assert "gpt_neox" in network.packing
     sequences = [sequence([5, 6, 7, 8, 9, 10]), sequence([5, 6, 7, 11])]
     assert_equals_reference(network, sequences, max_tokens=10_000, tolerance=TOLERANCE[torch.float64])
+
+
+@pytest.mark.parametrize("shape", [*PACKED_SHAPES, "gpt-neox"])
+def test_a_model_is_compared_with_transformers_when_it_is_loaded(shape):
+    network = network_of(tiny_model(shape, dtype=torch.float32))
+    was_packed = network.is_packed
+    verify(network)
+    assert network.is_packed == was_packed
+
+
+def test_a_packed_way_that_turns_out_wrong_is_not_taken():
+    changed = tiny_model("llama", dtype=torch.float32)
+    for layer in changed.model.layers:
+        layer.mlp.forward = lambda x, mlp=layer.mlp: mlp.down_proj(torch.tanh(mlp.gate_proj(x)) + mlp.up_proj(x))
+    network = network_of(changed)
+    verify(network)
+    assert not network.is_packed
+    assert "one sequence at a time" in network.packing
+
+
+def test_a_model_that_changes_its_logits_is_refused():
+    model = tiny_model("cohere", dtype=torch.float32)
+    with pytest.raises(JobError, match="'cohere' do more to their logits"):
+        verify(network_of(model))

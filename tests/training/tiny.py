@@ -36,11 +36,14 @@ _CONFIGS = {
     "gemma": lambda: transformers.GemmaConfig(**_SIZES),
     "gemma2": lambda: transformers.Gemma2Config(**_SIZES, sliding_window=7, query_pre_attn_scalar=8),
     "gemma3": lambda: transformers.Gemma3TextConfig(**_SIZES, sliding_window=7, query_pre_attn_scalar=8),
+    "cohere": lambda: transformers.CohereConfig(
+        **{k: v for k, v in _SIZES.items() if k != "head_dim"}, logit_scale=0.25
+    ),
     "gpt-neox": lambda: transformers.GPTNeoXConfig(
         vocab_size=97, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6
     ),
 }
-PACKED_SHAPES = [name for name in _CONFIGS if name != "gpt-neox"]
+PACKED_SHAPES = [name for name in _CONFIGS if name not in {"gpt-neox", "cohere"}]
 
 
 def tiny_model(shape, *, dtype=torch.float64, seed=0):
