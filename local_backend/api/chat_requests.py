@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import Self
 
 from local_backend.api.bodies import Body
 from local_backend.api.errors import ApiError
@@ -19,19 +20,41 @@ class ContentPart(Body):
     type: Literal["text", "refusal", "image_url", "input_audio", "file"]
 
 
+class FunctionCall(Body):
+    """What an earlier answer called."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Body):
+    """A call of an earlier answer, as it came from the API."""
+
+    id: str | None = None
+    type: Literal["function"] = "function"
+    index: int | None = None
+    function: FunctionCall
+
+
 class ChatMessage(Body):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | Annotated[list[ContentPart], Field(min_length=1)] | None = None
     name: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    function_call: dict[str, Any] | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
     tool_call_id: str | None = None
     refusal: str | None = None
     weight: float | None = None
     audio: dict[str, Any] | None = None
     annotations: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role not in ("assistant", "function"):
+            raise ValueError(f"'content' of a {self.role} message must be a string or an array, not null")
+        return self
 
 
 class StreamOptions(Body):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,5 +249,6 @@ def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Templates write the arguments as JSON themselves, so they get the parsed object."""
     function = dict(call["function"])
     if isinstance(function.get("arguments"), str):
-        function["arguments"] = json.loads(function["arguments"])
+        with suppress(ValueError):  # a model may have answered with broken JSON: it reads what it wrote
+            function["arguments"] = json.loads(function["arguments"])
     return {**call, "function": function}

@@ -105,6 +105,34 @@ def test_the_innermost_mistake_is_named(http):
 
 
 @pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "user"}, "messages[1]"),
+        ({"role": "tool", "content": None, "tool_call_id": "a"}, "messages[1]"),
+        ({"role": "assistant", "tool_calls": [{}]}, "messages[1].tool_calls[0].function"),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {}}}]},
+            "messages[1].tool_calls[0].function.arguments",
+        ),
+        ({"role": "assistant", "function_call": {"name": "f"}}, "messages[1].function_call.arguments"),
+    ],
+)
+def test_messages_without_what_they_need_are_refused(http, message, param):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}, message]}
+    assert refusal(http.post("/chat/completions", json=body))["param"] == param
+
+
+def test_calls_of_earlier_answers_may_come_back_as_they_were(http):
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "content": "1", "tool_call_id": "call_1"},
+    ]
+    assert http.post("/chat/completions", json={"model": MODEL, "messages": messages}).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"method": {"type": "supervised", "dpo": {"hyperparameters": {"beta": 1}}}}, "'method.dpo'"),

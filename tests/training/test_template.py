@@ -121,6 +121,13 @@ def test_tools_and_calls_reach_a_template_that_knows_them():
     assert '"type": "object"' in renderer.tokenizer.decode(rendered.ids)
 
 
+def test_broken_arguments_of_an_earlier_answer_are_read_as_they_are():
+    call = {"type": "function", "function": {"name": "look_up", "arguments": '{"place": '}}
+    messages = [TWO_TURNS[1], {"role": "assistant", "content": None, "tool_calls": [call]}, TWO_TURNS[3]]
+    renderer = template(KNOWS_TOOLS)
+    assert 'look_up"{\\"place\\": "' in renderer.tokenizer.decode(renderer.prompt(messages))
+
+
 def test_an_example_without_trained_tokens_is_refused():
     with pytest.raises(UserError, match="No token of this example is trained"):
         template().render({"messages": TWO_TURNS[:2]})
