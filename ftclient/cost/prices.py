@@ -42,6 +42,12 @@ def training_price(host: Host, model: str) -> Price | None:
     return Price(usd_per_million_tokens=Decimal(facts["training"]), source=table["source"], as_of=table["as_of"])
 
 
+def chat_price(host: Host, model: str) -> tuple[Decimal, Decimal] | None:
+    """Return what a million tokens of prompt and of answer cost with `model`, in dollars; None if not known."""
+    facts = _facts(host, model)
+    return (Decimal(facts["input"]), Decimal(facts["output"])) if facts else None
+
+
 def shutdown_of(host: Host, model: str) -> str | None:
     """Return the day on which the host shuts `model` down, as YYYY-MM-DD, where that is known."""
     facts = _facts(host, model)

@@ -1,0 +1,219 @@
+"""`ftclient keep`: taking along what a hosted account still has."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ftclient.cli.options import YesOption
+from ftclient.cli.session import connected, current, err, say, show, show_json, show_table, with_globals
+from ftclient.errors import BudgetError, FtclientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ftclient.client import Client
+    from ftclient.keep.folder import KeepFolder
+    from ftclient.keep.golden import Messages
+    from ftclient.keep.inventory import Tuned
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where things are kept; made if need be.")]
+AskOption = Annotated[bool, typer.Option("--ask", help="Ask each model for one token, to see whether it answers.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    keep = typer.Typer(no_args_is_help=True, help="Take along tuned models' data and answers before a host goes dark.")
+    keep.command("list", epilog="[bold]ftclient --backend openai keep list[/bold]")(with_globals(list_models))
+    keep.command(epilog="[bold]ftclient --backend openai keep save kept/[/bold]")(with_globals(save))
+    keep.command(epilog="[bold]ftclient --backend openai keep record kept/ --model ft:...[/bold]")(with_globals(record))
+    keep.command(epilog="[bold]ftclient keep retrain kept/ ftjob-abc123 --model smollm2-135m[/bold]")(
+        with_globals(retrain)
+    )
+    app.add_typer(keep, name="keep")
+
+
+def list_models(*, ask: AskOption = False) -> None:
+    """List the account's tuned models, those that go first in front, and what still works with them."""
+    with connected() as client:
+        found = _inventory(client, ask=ask)
+    if current.as_json:
+        show_json([each.to_json() for each in found])
+    elif not found:
+        say("This account has no tuned models.")
+    else:
+        names = ("days left", "job", "training file", "answers", "model")
+        show_table(names, [_row(each) for each in found])
+
+
+def save(folder: FolderArgument, *, ask: AskOption = False) -> None:
+    """Save data, events, metrics and parameters of all tuned models. Run it again to fetch what was missing."""
+    from ftclient.keep.download import save as save_all
+    from ftclient.keep.folder import KeepFolder
+    from ftclient.keep.page import write_page
+
+    kept = KeepFolder(folder)
+    with connected() as client, err().status("Saving ...") as status:
+        problems = save_all(client, kept, _inventory(client, ask=ask), progress=status.update)
+    page = write_page(kept)
+    if current.as_json:
+        show_json(kept.manifest)
+    else:
+        say(f"{len(kept.manifest['models'])} models, {len(kept.manifest['files'])} files. Summary: {page}")
+        for problem in problems:
+            say(f"Not saved: {problem['what']}: {problem['why']}")
+    raise typer.Exit(1 if problems else 0)
+
+
+def record(
+    folder: FolderArgument,
+    *,
+    model: Annotated[list[str] | None, typer.Option(help="Whom to ask (again for more); all saved ones else.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Examples to take prompts from; else those saved.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many prompts a model.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer.")] = 512,
+    yes: YesOption = False,
+) -> None:
+    """Record what tuned models answer to chosen prompts. The cost is shown first."""
+    from ftclient.keep.folder import KeepFolder
+    from ftclient.keep.golden import cost_usd
+    from ftclient.keep.page import write_page
+
+    kept = KeepFolder(folder)
+    chosen = {name: _prompts(kept, name, prompts, n) for name in model or _saved_models(kept)}
+    costs = [cost_usd(current.host, name, asked, max_tokens=max_tokens) for name, asked in chosen.items()]
+    _consent(costs, sum(map(len, chosen.values())), yes=yes)
+    with connected() as client:
+        refused = _record_all(client, kept, chosen, max_tokens)
+    write_page(kept)
+    raise typer.Exit(1 if refused else 0)
+
+
+def retrain(
+    folder: FolderArgument,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A saved job's id.")],
+    *,
+    model: Annotated[str, typer.Option(help="The open model to train.")] = "smollm2-135m",
+) -> None:
+    """Run a saved job again on an open model, on this machine, and compare it with the golden answers."""
+    from ftclient.keep.download import job_of
+    from ftclient.keep.folder import KeepFolder
+    from ftclient.keep.golden import compare_with_golden
+    from ftclient.keep.page import write_page
+    from ftclient.keep.retrain import plan_again
+    from ftclient.view.watch import watch
+
+    if not current.host.is_local:
+        raise typer.BadParameter("retraining is for the local backend; leave --backend away", param_hint="--backend")
+    kept = KeepFolder(folder)
+    golden = str(job_of(kept, job)["fine_tuned_model"])
+    with connected() as client:
+        plan = plan_again(client, kept, job, model=model)
+        say(plan)
+        started = client.train(plan)
+        watch(started, console=err())
+        result = started.result()
+        if not any(True for _ in kept.golden(golden)):
+            say("No golden answers are recorded, so there is nothing to compare with.")
+            show(result.model)
+            return
+        found = compare_with_golden(client, kept, golden, result.model)
+    row = {"golden": golden, "model": result.model, "n": found.n, "exact": found.exact, "similarity": found.similarity}
+    kept.manifest.setdefault("agreements", []).append(row)
+    kept.save()
+    write_page(kept)
+    if current.as_json:
+        show_json(row)
+    else:
+        show(result.model)
+        say(f"{found.n} prompts: {found.exact:.0%} the same answer, {found.similarity:.0%} of the text in common.")
+
+
+def _inventory(client: Client, *, ask: bool) -> list[Tuned]:
+    from ftclient.keep.inventory import inventory
+
+    with err().status("Asking what there is ..."):
+        return inventory(client, ask=ask)
+
+
+def _row(each: Tuned) -> tuple[str, ...]:
+    days = "?" if each.days_left is None else str(each.days_left)
+    works = [_short(each.calls.get(call)) for call in ("training_file", "chat")]
+    return days, each.job_id or "", *works, each.model
+
+
+def _short(outcome: str | None) -> str:
+    if outcome is None:
+        return ""
+    return outcome if outcome in ("works", "not tried") else "no"
+
+
+def _saved_models(kept: KeepFolder) -> list[str]:
+    found = [str(each["model"]) for each in kept.manifest["models"]]
+    if not found:
+        raise typer.BadParameter(f"nothing is saved there yet; begin with: ftclient keep save {kept.path}")
+    return found
+
+
+def _prompts(kept: KeepFolder, model: str, chosen: Path | None, n: int) -> Sequence[Messages]:
+    """Return the prompts for a model: of the chosen file, else of its own job's saved data."""
+    from ftclient.data import Dataset
+    from ftclient.keep.download import job_of
+    from ftclient.keep.golden import prompts_of
+    from ftclient.keep.retrain import prompt_data
+
+    if chosen:
+        return prompts_of(Dataset.read(chosen), n=n)
+    job_id = next((each["job_id"] for each in kept.manifest["models"] if each["model"] == model), None)
+    if job_id is None:
+        raise typer.BadParameter(f"no saved job has made {model}; name a file of prompts", param_hint="--prompts")
+    try:
+        return prompts_of(prompt_data(kept, job_of(kept, job_id)), n=n)
+    except FtclientError as error:
+        say(f"Left out {model}: {error} Name a file with --prompts.")
+        return []
+
+
+def _consent(costs: Sequence[Decimal | None], n: int, *, yes: bool) -> None:
+    known = [cost for cost in costs if cost is not None]
+    text = f"at most ${sum(known):.2f}" if len(known) == len(costs) else "a price that is not known"
+    if current.host.is_local:
+        return
+    say(f"{n} answers from {current.host.title}, for {text}.")
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise BudgetError(f"{current.host.title} charges for answers, and nobody is here to agree. Pass --yes.")
+    if not typer.confirm("Record them?", err=True):
+        raise typer.Exit(1)
+
+
+def _record_all(client: Client, kept: KeepFolder, chosen: dict[str, Sequence[Messages]], max_tokens: int) -> int:
+    """Record all models and return how many did not answer; each failure is said, and the rest goes on."""
+    return sum(not _record_one(client, kept, name, asked, max_tokens) for name, asked in chosen.items())
+
+
+def _record_one(client: Client, kept: KeepFolder, name: str, asked: Sequence[Messages], max_tokens: int) -> bool:
+    from ftclient.keep.golden import record as record_answers
+
+    try:
+        with err().status(f"Asking {name} ...") as status:
+
+            def tell(done: int, total: int) -> None:
+                status.update(f"{name}: {done}/{total}")
+
+            n = record_answers(client, kept, name, asked, max_tokens=max_tokens, progress=tell)
+    except FtclientError as error:
+        problem = {"what": f"golden answers of {name}", "why": str(error)}
+        kept.manifest["problems"] = [*(each for each in kept.manifest["problems"] if each != problem), problem]
+        kept.save()
+        say(f"{name} does not answer: {error}")
+        return False
+    say(f"{n} answers of {name} are recorded.")
+    return True

@@ -1,0 +1,1 @@
+"""The way out: what a hosted account still has, taken along before it goes dark."""

@@ -1,0 +1,140 @@
+"""What was kept and what was not, as one HTML page for a team: no scripts, nothing loaded, no training text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ftclient.keep.folder import KeepFolder, safe_name
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_SOON_DAYS = 30
+_STYLE = """
+:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
+  --bad: #b3261e; --good: #1a7f37; }
+@media (prefers-color-scheme: dark) { :root { --page: #12161c; --card: #1a2029; --ink: #e6eaf0; --soft: #9aa6b5;
+  --line: #2c3542; --bad: #ff8a80; --good: #6fd08c; } }
+body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 28px 20px 64px; }
+h1 { font-size: 22px; margin: 0; } h2 { font-size: 16px; margin: 0 0 10px; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
+  margin-top: 16px; overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft); font-weight: 500; }
+th, td { padding: 6px 12px 6px 0; border-top: 1px solid var(--line); vertical-align: top; }
+tr:first-child th { border-top: 0; } td { overflow-wrap: anywhere; }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.numbers { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 14px 0 0; }
+.numbers b { display: block; font-size: 20px; } .soft { color: var(--soft); } .bad { color: var(--bad); }
+.good { color: var(--good); }
+"""
+
+
+def write_page(folder: KeepFolder) -> Path:
+    """Write `index.html` into the folder and return its path."""
+    path = folder.path / "index.html"
+    path.write_text(page(folder), encoding="utf-8")
+    return path
+
+
+def page(folder: KeepFolder) -> str:
+    """Return the page as a string of HTML."""
+    manifest = folder.manifest
+    source = str(manifest["source"].get("host", "?"))
+    saved_at = manifest["source"].get("saved_at")
+    day = time.strftime("%Y-%m-%d", time.gmtime(saved_at)) if saved_at else "never"
+    parts = [
+        f"<h1>Tuned models kept from {escape(source)}</h1><p class='soft'>Saved on {day}</p>",
+        _numbers(folder),
+        _section("Models", _models(folder)),
+        _section("Trained again on open models", _agreements(manifest.get("agreements", []))),
+        _section("What could not be saved", _problems(manifest["problems"])),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Kept from {escape(source)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(parts)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _numbers(folder: KeepFolder) -> str:
+    manifest = folder.manifest
+    days = [each["days_left"] for each in manifest["models"] if each["days_left"] is not None]
+    n_bytes = sum(entry["bytes"] for entry in manifest["files"].values())
+    shown = [
+        (str(len(manifest["models"])), "tuned models"),
+        (str(min(days)) if days else "?", "days until the first goes"),
+        (f"{len(manifest['files'])}", f"files kept ({n_bytes / 1e6:,.1f} MB)"),
+        (f"{len(manifest['problems'])}", "things not saved"),
+    ]
+    return (
+        '<div class="numbers">' + "".join(f"<div><b>{a}</b><span>{escape(b)}</span></div>" for a, b in shown) + "</div>"
+    )
+
+
+def _models(folder: KeepFolder) -> str:
+    rows = []
+    for each in folder.manifest["models"]:
+        n_golden = sum(1 for _ in folder.golden(each["model"]))
+        days = each["days_left"]
+        is_soon = days is not None and days <= _SOON_DAYS
+        has_job = each["job_id"] and f"jobs/{safe_name(each['job_id'])}/job.json" in folder.manifest["files"]
+        rows.append(
+            [
+                (escape(each["model"]), ""),
+                ("?" if days is None else str(days), "n bad" if is_soon else "n"),
+                _tick(bool(has_job)),
+                _call(each["calls"].get("training_file")),
+                _call(each["calls"].get("chat")),
+                (str(n_golden), "n"),
+            ]
+        )
+    return _table(["model", "days left", "job saved", "training file", "answers", "golden answers"], rows)
+
+
+def _agreements(found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
+        return '<p class="soft">Nothing yet: ftclient keep retrain FOLDER JOB --model smollm2-135m</p>'
+    rows = [
+        [
+            (escape(each["golden"]), ""),
+            (escape(each["model"]), ""),
+            (str(each["n"]), "n"),
+            (f"{each['exact']:.0%}", "n"),
+            (f"{each['similarity']:.0%}", "n"),
+        ]
+        for each in found
+    ]
+    return _table(["hosted model", "open model", "prompts", "same answer", "text in common"], rows)
+
+
+def _problems(found: Sequence[Mapping[str, str]]) -> str:
+    if not found:
+        return '<p class="good">Everything that was asked for has been saved.</p>'
+    return _table(["what", "why"], [[(escape(each["what"]), ""), (escape(each["why"]), "bad")] for each in found])
+
+
+def _call(outcome: str | None) -> tuple[str, str]:
+    if outcome in (None, "not tried"):
+        return ("not tried", "soft")
+    return _tick(outcome == "works")
+
+
+def _tick(good: bool) -> tuple[str, str]:  # noqa: FBT001 - it is the thing shown
+    return ("yes", "good") if good else ("no", "bad")
+
+
+def _section(title: str, inside: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{inside}</section>"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """Return a table; cells are HTML with a class."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"

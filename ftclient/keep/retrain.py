@@ -1,0 +1,80 @@
+"""The same job on an open model, on the local backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftclient.data import Dataset
+from ftclient.errors import FtclientError, UnsupportedError
+from ftclient.jobs.methods import DPO, Supervised
+from ftclient.keep.download import job_of
+from ftclient.keep.folder import KeepFolder, safe_name
+
+if TYPE_CHECKING:
+    from ftclient.client import Client
+    from ftclient.cost.plan import Plan
+    from ftclient.jobs.methods import Method
+
+
+def plan_again(client: Client, folder: KeepFolder, job_id: str, *, model: str) -> Plan:
+    """Return the plan of a saved job on another model.
+
+    Data, method, epochs, batch size and seed are those of the job. Its learning rate is not: a multiple of the rate of
+    a model that nobody has seen says nothing about this one.
+
+    Args:
+        client: Connected to the local backend.
+        folder: What was saved.
+        job_id: The hosted job.
+        model: The open model to start from.
+
+    Raises:
+        UnsupportedError: The job was a reinforcement one.
+        FtclientError: Its training file could not be saved.
+    """
+    job = job_of(folder, job_id)
+    return client.plan(
+        training_data(folder, job),
+        valid=_data(folder, job.get("validation_file")),
+        model=model,
+        method=_method(job),
+        seed=job.get("seed"),
+        suffix=job.get("user_provided_suffix") or None,
+        metadata={"kept_from": job_id},
+    )
+
+
+def training_data(folder: KeepFolder, job: Mapping[str, Any]) -> Dataset:
+    """Return the saved training file of a job.
+
+    Raises:
+        FtclientError: It could not be saved.
+    """
+    data = _data(folder, job.get("training_file"))
+    if data is None:
+        raise FtclientError(f"The training file of {job.get('id')} is not in {folder.path}; the host had it no more.")
+    return data
+
+
+def prompt_data(folder: KeepFolder, job: Mapping[str, Any]) -> Dataset:
+    """Return the examples to take prompts from: the validation file where there is one, else the training file."""
+    return _data(folder, job.get("validation_file")) or training_data(folder, job)
+
+
+def _data(folder: KeepFolder, file_id: str | None) -> Dataset | None:
+    path = folder.path / f"files/{safe_name(file_id)}.jsonl" if file_id else None
+    return Dataset.read(path) if path and path.is_file() else None
+
+
+def _method(job: Mapping[str, Any]) -> Method:
+    method = job.get("method") or {"type": "supervised"}
+    kind = method.get("type", "supervised")
+    if kind == "reinforcement":
+        raise UnsupportedError("Reinforcement jobs cannot be run again on the local backend; it tunes by examples.")
+    chosen = (method.get(kind) or {}).get("hyperparameters") or job.get("hyperparameters") or {}
+    numbers = {name: chosen[name] for name in ("n_epochs", "batch_size") if isinstance(chosen.get(name), int)}
+    if kind == "dpo":
+        beta = chosen.get("beta")
+        return DPO(**numbers, **({"beta": beta} if isinstance(beta, int | float) else {}))
+    return Supervised(**numbers)
