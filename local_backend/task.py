@@ -25,6 +25,7 @@ class JobError(Exception):
         self.param = param
 
     def __str__(self) -> str:
+        """Return the text alone."""
         return self.message
 
 
@@ -94,15 +95,20 @@ class Recorder(Protocol):
     """Where an engine reports to. Each call is durable when it returns."""
 
     def started(self, facts: Mapping[str, Any]) -> None:
-        """Weights are loaded and data rendered; `facts` (device, precision and why, sha256 of the weights,
-        trained_tokens an epoch, threads, ...) go to the job's details. Called again after a resume."""
+        """Record that weights are loaded and data rendered; called again after a resume.
+
+        `facts` (device, precision and why, sha256 of the weights, trained_tokens an epoch, threads, ...) go to the
+        job's details.
+        """
 
     def step(self, report: StepReport) -> Signal:
         """Record one step and learn whether to go on. Steps already recorded (replayed after a crash) are dropped."""
 
     def checkpoint(self, *, step: int, model_dir: Path, metrics: Mapping[str, float]) -> None:
-        """A usable model was written, complete and fsynced, to `model_dir`, as it stood after `step`. Repeats of a
-        known step are dropped."""
+        """Record a usable model, written completely and fsynced to `model_dir`, as it stood after `step`.
+
+        Repeats of a known step are dropped.
+        """
 
     def signal(self) -> Signal:
         """Ask between steps (for long evaluations) whether to go on; cheap."""

