@@ -30,6 +30,9 @@ _SHUT = (
 _LONGEST_PAUSE_S = 120.0
 """As far as the official client believes Retry-After."""
 
+_SHORTEST_KEY = 6
+"""Shorter words, such as `none`, are no secrets and may be in any text."""
+
 
 @contextmanager
 def errors_of(host: Host, *, job_id: str | None = None) -> Iterator[None]:
@@ -48,7 +51,9 @@ def errors_of(host: Host, *, job_id: str | None = None) -> Iterator[None]:
     try:
         yield
     except openai.OpenAIError as error:
-        raise translate(error, host, job_id=job_id) from error
+        # What the host said of a key stays out of tracebacks, too.
+        cause = None if any(key in str(error) for key in _keys_of(error)) else error
+        raise translate(error, host, job_id=job_id) from cause
     except httpx2.HTTPError as error:  # reading a streamed body happens outside the official client's own mapping
         raise UnavailableError(_unreachable(host, str(error) or type(error).__name__)) from error
 
@@ -121,9 +126,18 @@ def _own_words(error: openai.APIStatusError) -> str:
     """Return the host's message as one sentence; gateways answer with pages of HTML, of which nothing is shown."""
     said = error.body.get("message") if isinstance(error.body, dict) else None
     text = str(said or error.message).strip()
+    for key in _keys_of(error):
+        text = text.replace(key, "...")
     if "<html" in text.lower() or not text:
         return "no explanation was given."
     return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _keys_of(error: openai.OpenAIError) -> list[str]:
+    """Return the keys that went out with a request: some hosts repeat them in their answers."""
+    headers = getattr(getattr(error, "request", None), "headers", {})
+    found = (headers.get("authorization", "").removeprefix("Bearer "), headers.get("api-key", ""))
+    return [key for key in found if len(key) > _SHORTEST_KEY]
 
 
 def _unreachable(host: Host, cause: str) -> str:
