@@ -54,7 +54,7 @@ def demo(
 ) -> None:
     """Check, split, plan, train, and compare base and tuned model, all in a few minutes.
 
-    Runs at the local backend unless --backend names another. The first run downloads the model (about 150 MB).
+    Runs at the local backend unless --backend names another. The first run downloads the model (270 MB).
     """
     from ftclient.data import Dataset
     from ftclient.demo import dataset_path

@@ -45,6 +45,8 @@ JsonOption = Annotated[
     typer.Option("--json", help="Print data as JSON on stdout.", rich_help_panel="Global options"),
 ]
 _PIPE_COLUMNS = 250
+_LAST_COLUMNS = 20
+"""A last column narrower than this is hard to read."""
 _GLOBALS = {"backend": (BackendOption, None), "home": (HomeOption, None), "as_json": (JsonOption, False)}
 
 
@@ -194,9 +196,19 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name, overflow="fold", no_wrap=name != names[-1])
-    for row in rows:
-        table.add_row(*[Text(printable(cell)) for cell in row])
-    out().print(table)
+    cells = [[Text(printable(cell)) for cell in row] for row in rows]
+    for row in cells:
+        table.add_row(*row)
+    widths = [max(len(name), *(row[at].cell_len for row in cells), 0) for at, name in enumerate(names)]
+    _wide_enough(sum(widths[:-1]) + 2 * (len(names) - 1), last=widths[-1]).print(table)
+
+
+def _wide_enough(before: int, *, last: int) -> Console:
+    """Return where to print a table: lines that a narrow terminal wraps are better than ids cut short."""
+    from rich.console import Console
+
+    room = out().width - before
+    return out() if room >= min(last, _LAST_COLUMNS) else Console(width=before + last)
 
 
 def as_object(model: Any) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shlex
 import subprocess
@@ -290,6 +292,29 @@ def test_the_japanese_demo_says_what_to_expect_and_gives_data(here) -> None:
     assert found["job"]["status"] == "succeeded"
     assert found["comparison"]["n_examples"] == 30
     assert "。" in found["comparison"]["answers"][0]["prompt"] + found["comparison"]["answers"][1]["prompt"]
+
+
+@pytest.mark.parametrize("columns", ["40", "60"])
+def test_narrow_terminals_show_ids_whole(here, server: str, folder: Path, columns: str) -> None:
+    job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--detach")
+    command = [sys.executable, "-m", "ftclient", "jobs", "--backend", server, "--home", str(folder / "home")]
+    shown = on_a_terminal(command, COLUMNS=columns, TERM="xterm", NO_COLOR="1")
+    row = next(line for line in shown.splitlines() if line.startswith(job["id"]))
+    assert job["model"] in row
+
+
+def on_a_terminal(command: list[str], **env: str) -> str:
+    """Run a command whose output is a terminal, and return what it shows."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdout=theirs, stdin=theirs, stderr=theirs, env={**os.environ, **env}) as running:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # Linux says the end so
+            while data := os.read(ours, 65536):
+                shown += data
+        os.close(ours)
+    assert running.returncode == 0, shown
+    return shown.decode()
 
 
 def test_doctor_says_what_works(here) -> None:
