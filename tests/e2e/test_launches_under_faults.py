@@ -1,4 +1,4 @@
-"""Exactly one job a launch, though the line fails and the launching process is killed again and again."""
+"""One job a launch and each event once, though the line fails and processes are killed again and again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.serving import simulated_server
+from tests.faults.following import differing, follow_under_faults
 from tests.faults.launching import Count, launch_under_faults
 
 
@@ -45,3 +46,9 @@ def test_without_the_key_there_is_never_more_than_one_and_the_missing_are_named(
     assert count.unknown.isdisjoint(count.jobs_of)
     assert len(count.jobs_of) + len(count.unknown) == count.n_launches
     assert set(count.known.values()) == count.job_ids
+
+
+def test_followers_that_are_started_again_and_again_tell_the_servers_list(server: str, tmp_path: Path) -> None:
+    found = follow_under_faults(server, tmp_path, n_jobs=4, seed=1, rate=0.25)
+    assert differing(found) == 0
+    assert all(len(theirs) > 40 for _, theirs in found)
