@@ -158,7 +158,12 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
     network = load_network(_start_folder(task, base), machine)
     n_parameters = network.model.num_parameters()
     options, saves_adapter = _choose_weights(task, network)
-    rate = resolve_rate(task.local, multiplier=task.hyperparameters.learning_rate_multiplier, n_parameters=n_parameters)
+    rate = resolve_rate(
+        task.local,
+        multiplier=task.hyperparameters.learning_rate_multiplier,
+        n_parameters=n_parameters,
+        method=task.method,
+    )
     decay = (task.local.get("schedule") or {}).get("weight_decay", 0.0)
     optimizer = torch.optim.AdamW(
         [parameter for _, parameter in network.parameters()], lr=rate, weight_decay=decay, fused=True
