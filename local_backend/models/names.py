@@ -86,7 +86,8 @@ def _follow_aliases(name: str, settings: Settings) -> str:
 def _allowed_path(text: str, settings: Settings) -> str:
     if not settings.allow_local_paths:
         raise UserError(
-            "A path as model is not allowed here. Start the backend with allow_local_paths=True, or use a hub id.",
+            "A path as model is not allowed here. Use a hub id, or allow paths: `ftclient serve --allow-local-paths`, "
+            "Client.local(allow_local_paths=True).",
             param="model",
             code="model_not_found",
         )

@@ -47,7 +47,10 @@ def server(folder: Path) -> Iterator[str]:
     """The address of `ftclient serve --engine simulated`."""
     command = [sys.executable, "-m", "ftclient", "--home", str(folder / "server"), "serve"]
     running = subprocess.Popen(
-        [*command, "--engine", "simulated", "--port", "0", "--alias", "gpt-4o-mini=smollm2-135m"],
+        [
+            *command,
+            *["--engine", "simulated", "--port", "0", "--alias", "gpt-4o-mini=smollm2-135m", "--allow-local-paths"],
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -146,6 +149,13 @@ def test_global_options_may_stand_before_or_after_the_command(ft, server: str, p
     options = ["--json", "--backend", server]
     arguments = [*options, "jobs"] if place == "before" else ["jobs", *options]
     assert isinstance(json.loads(ft(*arguments, FTCLIENT_BACKEND="openai").stdout), list)
+
+
+def test_a_folder_as_model_needs_the_servers_leave(here, folder: Path) -> None:
+    command = ["train", "good.jsonl", "--model", str(folder / "home"), "--epochs", "1", "--detach"]
+    assert here(*command) == 0  # this server was started with --allow-local-paths
+    assert here(*command, "--backend", "local", "--home", str(folder / "strict")) == 3
+    assert "ftclient serve --allow-local-paths" in here.text()
 
 
 def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_way_works(ft, here) -> None:
@@ -262,7 +272,7 @@ def test_a_budget_refuses_with_exit_code_1(here, monkeypatch: pytest.MonkeyPatch
         (["train", "good.jsonl", "--model", "m", "--learning-rate", "-1"], 2, "no number above 0"),
         (["train", "good.jsonl", "--model", "m", "--learning-rate", "nan"], 2, "no number above 0"),
         (["train", "good.jsonl", "--model", "m", "--rate-multiplier", "0"], 2, "no number above 0"),
-        (["watch", ""], 2, "ftclient jobs"),
+        (["events", ""], 2, "ftclient jobs"),
         (["train", "good.jsonl"], 2, "--model"),
         (["frobnicate"], 2, "No such command"),
     ],
