@@ -58,7 +58,7 @@ def watch(
             screen.show(scene, poll)
     except KeyboardInterrupt:
         screen.close()
-        console.print(way_back(job.id, command=command), markup=False, highlight=False, soft_wrap=True)
+        console.print(way_back(scene), markup=False, highlight=False, soft_wrap=True)
         raise
     except BaseException:
         screen.close()

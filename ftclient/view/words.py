@@ -64,9 +64,9 @@ def ending(scene: Scene) -> list[str]:
     return []
 
 
-def way_back(job_id: str, *, command: str = "ftclient") -> str:
+def way_back(scene: Scene) -> str:
     """Return how to see a job again that goes on without being watched."""
-    return f"Left the view; job {job_id} goes on. Come back with: {command} watch {job_id}"
+    return f"Left the view; job {scene.job_id} goes on. Come back with: {scene.command} watch {scene.job_id}"
 
 
 def clock(seconds: float) -> str:
