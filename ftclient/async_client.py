@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import Self
@@ -270,6 +270,14 @@ class AsyncClient:
     async def jobs(self, **options: Any) -> list[AsyncJob]:
         """Return the newest jobs; arguments as for `Client.jobs`."""
         return [AsyncJob(job) for job in await self._jobs(**options)]
+
+    async def watch(self, jobs: Sequence[AsyncJob]) -> list[FineTuningJob]:
+        """Show several jobs in one live view until all have ended, as `Client.watch` does."""
+        from ftclient.view.watch_many import watch_all
+
+        with _Leave() as leave:
+            call = functools.partial(watch_all, [job.job for job in jobs], check=leave.check)
+            return await _in_thread(call, can_be_left=True)
 
     async def chat_stream(
         self, model: str, prompt: Prompt, *, system: str | None = None, **options: Any

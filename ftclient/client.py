@@ -290,6 +290,12 @@ class Client:
             found = list(islice(self._official.fine_tuning.jobs.list(limit=min(limit, 100), **chosen), limit))
         return [self._job(each.id, each) for each in found]
 
+    def watch(self, jobs: Sequence[Job]) -> list[FineTuningJob]:
+        """Show several jobs in one live view until all have ended, and return them as they ended, well or not."""
+        from ftclient.view.watch_many import watch_all
+
+        return watch_all(jobs)
+
     def find_lost(self) -> list[Launch]:
         """Look for the jobs of launches that were never answered; return those whose outcome is still unknown."""
         from ftclient.jobs.launch import reconcile

@@ -18,6 +18,10 @@ def _job_id(text: str) -> str:
     return text
 
 
+def _job_ids(given: list[str]) -> list[str]:
+    return [_job_id(each) for each in given]
+
+
 def _positive(value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
         raise typer.BadParameter(f"{value:g} is no number above 0")
@@ -31,6 +35,10 @@ FileArgument = Annotated[
 MethodOption = Annotated[Method, typer.Option(help="What the examples are for.")]
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", callback=_job_id, help="A job's id, as `ftclient jobs` shows it.")
+]
+JobsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="JOB...", callback=_job_ids, help="Ids of jobs, as `ftclient jobs` shows them."),
 ]
 RateOption = Annotated[
     float | None,

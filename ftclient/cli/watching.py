@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from ftclient.cli.options import JobArgument
+from ftclient.cli.options import JobArgument, JobsArgument
 from ftclient.cli.session import as_object, connected, current, err, show, show_json
 
 if TYPE_CHECKING:
@@ -18,16 +18,32 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command(epilog="[bold]ftclient watch ftjob-abc123[/bold]")(watch)
+    app.command(
+        epilog="[bold]ftclient watch ftjob-abc123[/bold]\n\n[bold]ftclient watch ftjob-abc123 ftjob-def456[/bold]"
+    )(watch)
     app.command(
         epilog="[bold]ftclient events ftjob-abc123 --follow[/bold]\n\n[bold]ftclient events ftjob-abc123 --json[/bold]"
     )(events)
 
 
-def watch(job: JobArgument) -> None:
-    """Watch a job live until it ends. Ctrl-C leaves the view; the job goes on."""
+def watch(jobs: JobsArgument) -> None:
+    """Watch one job live until it ends, or several in one table. Ctrl-C leaves the view; the jobs go on."""
     with connected() as client:
-        finish(client.job(job))
+        found = [client.job(job) for job in dict.fromkeys(jobs)]
+        if len(found) == 1:
+            finish(found[0])
+        _finish_all(found)
+
+
+def _finish_all(jobs: list[Job]) -> NoReturn:
+    from ftclient.view.watch_many import watch_all
+
+    ended = watch_all(jobs, console=err(), command=current.command)
+    if current.as_json:
+        show_json([as_object(job) for job in ended])
+    else:
+        show(*[job.fine_tuned_model for job in ended if job.fine_tuned_model])
+    raise typer.Exit(1 if any(job.status in ("failed", "cancelled") for job in ended) else 0)
 
 
 def finish(job: Job) -> NoReturn:
