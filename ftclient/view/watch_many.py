@@ -17,7 +17,7 @@ from ftclient.jobs.follow import Poll
 from ftclient.jobs.job import Job
 from ftclient.view.scene import Scene
 from ftclient.view.watch import REFRESH_S, STOP, can_draw
-from ftclient.view.words import clock, printable, status_name, way_back
+from ftclient.view.words import clock, printable, status_name
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -70,8 +70,9 @@ def watch_all(
         for thread in threads:
             thread.join(_LEAVE_S)  # so that nobody closes the client under a call
         if isinstance(error, KeyboardInterrupt):
-            for scene in scenes:
-                console.print(way_back(scene.job_id, command=command), markup=False, highlight=False, soft_wrap=True)
+            ids = " ".join(job.id for job in jobs)
+            text = f"Left the view; the jobs go on. Come back with: {command} watch {ids}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
         raise
     screen.close()
     if errors:
