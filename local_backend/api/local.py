@@ -164,7 +164,7 @@ def _learning_rate(task: Task) -> float | None:
         return None
     n_parameters = known.n_parameters if known else 0
     multiplier = task.hyperparameters.learning_rate_multiplier
-    return resolve_rate(task.local, multiplier=multiplier, n_parameters=n_parameters)
+    return resolve_rate(task.local, multiplier=multiplier, n_parameters=n_parameters, method=task.method)
 
 
 def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:

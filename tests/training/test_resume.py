@@ -72,6 +72,14 @@ class KillingRecorder(Recording):
         return super().step(report)
 
 
+class SlowRecorder(Recording):
+    """Leaves time to be killed in."""
+
+    def step(self, report):
+        time.sleep(0.05)
+        return super().step(report)
+
+
 def was_killed(task, base, recorder, *, kill_after_s=None):
     """Run in a forked process and say whether it was killed."""
     child = os.fork()
@@ -96,11 +104,9 @@ def test_killed_at_random_moments_it_ends_bit_identical(tmp_path, base, training
     n_killed = 0
     for attempt in range(7):
         task = task_of(tmp_path / f"killed-{attempt}", training, validation=validation, local=DROPOUT)
-        for _ in range(3):
-            if chance.random() < 0.5:
-                n_killed += was_killed(task, base, KillingRecorder(chance.randint(1, 6)))
-            else:
-                n_killed += was_killed(task, base, Recording(), kill_after_s=chance.uniform(0.05, 0.5))
+        n_killed += was_killed(task, base, KillingRecorder(chance.randint(1, 6)))
+        for _ in range(2):
+            n_killed += was_killed(task, base, SlowRecorder(), kill_after_s=chance.uniform(0.05, 0.4))
         resumed = Recording()
         outcome = run(task, base, resumed)
         assert weights(outcome) == weights(expected)
@@ -110,7 +116,7 @@ def test_killed_at_random_moments_it_ends_bit_identical(tmp_path, base, training
             assert report.train_loss == by_step[report.step].train_loss
             assert report.full_valid_loss == by_step[report.step].full_valid_loss
         shutil.rmtree(task.work_dir)
-    assert n_killed >= 10
+    assert n_killed >= 7  # the first of each; the others may find the run at its end
 
 
 def test_each_step_interrupted_once(tmp_path, base, training):
