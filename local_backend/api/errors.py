@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -22,6 +23,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _NOT_AGAIN = {"x-should-retry": "false"}
 """Official clients retry 409 and 5xx unless they are told that it is no use."""
+
+
+_ROOMS = ("files", "uploads", "fine_tuning/jobs", "fine_tuning/checkpoints", "models", "chat/completions", "local")
+"""What there is, for who asks for something else."""
 
 
 class ApiError(Exception):
@@ -91,8 +96,18 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
-def _answer(_request: Request, error: Exception) -> JSONResponse:
+def _answer(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
+        error = _no_such_url(request)
     return to_api_error(error).response()
+
+
+def _no_such_url(request: Request) -> ApiError:
+    """The 404 for an address, in OpenAI's words, with what there is instead."""
+    text = (
+        f"Invalid URL ({request.method} {request.url.path[:80]}). This server answers below /v1/: {', '.join(_ROOMS)}."
+    )
+    return ApiError(text, status=404)
 
 
 def to_api_error(error: Exception) -> ApiError:  # noqa: PLR0911 - one line a kind of error

@@ -161,5 +161,12 @@ def test_an_example_that_cannot_be_trained_on_is_not_rendered(http, example):
     assert error["param"] == "example"
 
 
+@pytest.mark.parametrize("path", ["/responses", "/fine_tuning/alpha/graders/nonesuch", "/files/a/b"])
+def test_an_address_that_is_not_there_is_told_what_is(http, path):
+    message = refusal(http.post(path, json={}), status=404)["message"]
+    assert message.startswith(f"Invalid URL (POST /v1{path})")
+    assert "chat/completions" in message
+
+
 def test_an_origin_that_is_no_address_is_a_foreign_one(http):
     refusal(http.get("/models", headers={"origin": "http://[bad"}), status=403)
