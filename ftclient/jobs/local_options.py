@@ -82,7 +82,7 @@ class Simulate(_Frozen):
     speed: Literal["immediate", "timed", "step"] = "immediate"
     seconds_per_step: Annotated[float, Field(ge=0)] = 0.05
     fail_at_step: Annotated[int, Field(ge=1)] | None = None
-    fail_code: str = "simulated_failure"
+    fail_code: str = "server_error"
     hang_at_step: Annotated[int, Field(ge=1)] | None = None
 
 
