@@ -73,7 +73,7 @@ class Client:
             AuthError: No key was given, and AZURE_OPENAI_API_KEY is not set.
         """
         official = connect.azure(endpoint, api_key=api_key, api_version=api_version, **options)
-        return cls(official, host=hosts.AZURE, home=home)
+        return cls(official, host=connect.azure_host(official), home=home)
 
     @classmethod
     def at(

@@ -117,6 +117,11 @@ def is_in_process(client: OpenAI) -> bool:
     return isinstance(transport, httpx2.WSGITransport)
 
 
+def azure_host(client: OpenAI) -> Host:
+    """Return what the Azure endpoint behind an official client can do, also under a domain of the user's own."""
+    return hosts.AZURE_PROJECT if "/api/projects/" in str(client.base_url) else hosts.AZURE
+
+
 def azure_endpoint() -> str:
     """Return the address of the user's Azure resource or project.
 

@@ -6,7 +6,7 @@ nor its prices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -39,6 +39,8 @@ class Host:
     """Parts of the API that are not there; asking for them is refused before anything is sent."""
     max_file_bytes: int = 512 * _MB
     """Largest file through `/files`; above it goes `/uploads`, where there is one."""
+    before_use: str | None = None
+    """What has to be done with a tuned model before it answers, where training alone is not enough."""
     is_local: bool = False
     """A server of this project: free of charge, has `/v1/local/`, and honours Idempotency-Key."""
 
@@ -68,7 +70,14 @@ AZURE = Host(
     methods=frozenset({"supervised", "dpo", "reinforcement"}),
     # Larger files are taken through /files but fail hours later with a 500.
     max_file_bytes=150 * _MB,
+    before_use=(
+        "A tuned model answers at Azure only once it is deployed, in the portal or with `az cognitiveservices account "
+        "deployment create`; deployments other than developer ones are charged by the hour, and `model` is then the "
+        "deployment's name. Where jobs ask for a training type, pass extra_body={'trainingType': 'standard'}."
+    ),
 )
+AZURE_PROJECT = replace(AZURE, missing=frozenset({"uploads"}))
+"""The endpoint of a Foundry project: it answers /uploads with 404, so large files need the classic endpoint."""
 NEBIUS = Host(
     name="nebius",
     title="Nebius Token Factory",
@@ -126,5 +135,5 @@ def host_at(url: str) -> Host:
         if host.base_url and name == urlsplit(host.base_url).hostname:
             return host
     if name.endswith((".openai.azure.com", ".services.ai.azure.com", ".cognitiveservices.azure.com")):
-        return AZURE
+        return AZURE_PROJECT if "/api/projects/" in parts.path else AZURE
     return LOCAL if parts.scheme == "http" else OTHER

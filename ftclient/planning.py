@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ftclient.cost.access import access_notes
-from ftclient.cost.plan import Plan, hosted_plan, local_plan
+from ftclient.cost.plan import Note, Plan, hosted_plan, local_plan
 from ftclient.data import Dataset, Report
 from ftclient.errors import DataError
 from ftclient.hosts import Host
@@ -35,7 +35,10 @@ def make_plan(openai: OpenAI, host: Host, request: JobRequest, *, upload: Callab
     report = _check(host, request)
     if host.is_local:
         return _ask_local(openai, host, request, upload)
-    return hosted_plan(request, host, report, notes=access_notes(openai, host, model=request.model))
+    notes = access_notes(openai, host, model=request.model)
+    if host.before_use:
+        notes.append(Note("before_use", host.before_use))
+    return hosted_plan(request, host, report, notes=notes)
 
 
 def _check(host: Host, request: JobRequest) -> Report:

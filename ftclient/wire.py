@@ -114,6 +114,8 @@ def _of_status(error: openai.APIStatusError, host: Host, job_id: str | None) -> 
         return AccessError(hint, **details)
     if status == 404 and job_id is not None:  # noqa: PLR2004
         return JobNotFoundError(f"{_start(host)} knows no job {job_id!r}. `ftclient jobs` lists those it has.")
+    if status == 404 and host.before_use and code in ("DeploymentNotFound", "model_not_found"):  # noqa: PLR2004
+        return BackendError(f"{_start(host)} refused (HTTP {status}): {text} {host.before_use}", **details)
     if status == 429:  # noqa: PLR2004
         remedy = "Add credit to the account." if code == "insufficient_quota" else "Try again later."
         return RateLimitError(f"{_start(host)} is limiting requests: {text} {remedy}", **details)

@@ -88,6 +88,7 @@ def _panel(name: str, series: dict[str, Points]) -> str:
         parts.append(f'<path d="M{_LEFT_PX} {y(value):.1f}H{_WIDTH_PX - _RIGHT_PX}" stroke="#e5e7eb"/>')
         parts.append(_label(_LEFT_PX - 6, y(value) + 4, f"{value:.3g}", "end"))
         parts.append(_label(x(step), _PANEL_PX - 12, f"{step:.0f}", "middle"))
+    parts.append(_label(_LEFT_PX - 6, _PANEL_PX - 12, "step", "end"))
     for i, (label, points) in enumerate(series.items()):
         path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
         colour = _COLOURS[label]

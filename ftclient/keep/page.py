@@ -25,7 +25,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft); font-weight: 500; }
 th, td { padding: 6px 12px 6px 0; border-top: 1px solid var(--line); vertical-align: top; }
 tr:first-child th { border-top: 0; } td { overflow-wrap: anywhere; }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .numbers { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 14px 0 0; }
 .numbers b { display: block; font-size: 20px; } .soft { color: var(--soft); } .bad { color: var(--bad); }
 .good { color: var(--good); }
@@ -64,11 +64,13 @@ def page(folder: KeepFolder) -> str:
 
 def _numbers(folder: KeepFolder) -> str:
     manifest = folder.manifest
-    days = [each["days_left"] for each in manifest["models"] if each["days_left"] is not None]
+    days = [
+        each["days_left"] for each in manifest["models"] if each["days_left"] is not None and each["days_left"] >= 0
+    ]
     n_bytes = sum(entry["bytes"] for entry in manifest["files"].values())
     shown = [
         (str(len(manifest["models"])), "tuned models"),
-        (str(min(days)) if days else "?", "days until the first goes"),
+        (str(min(days)) if days else "?", "days until the next one goes"),
         (f"{len(manifest['files'])}", f"files kept ({n_bytes / 1e6:,.1f} MB)"),
         (f"{len(manifest['problems'])}", "things not saved"),
     ]
@@ -87,7 +89,7 @@ def _models(folder: KeepFolder) -> str:
         rows.append(
             [
                 (escape(each["model"]), ""),
-                ("?" if days is None else str(days), "n bad" if is_soon else "n"),
+                ("?" if days is None else "gone" if days < 0 else str(days), "n bad" if is_soon else "n"),
                 _tick(bool(has_job)),
                 _call(each["calls"].get("training_file")),
                 _call(each["calls"].get("chat")),
@@ -135,6 +137,7 @@ def _section(title: str, inside: str) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> str:
     """Return a table; cells are HTML with a class."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    kinds = [kind if kind.startswith("n") else "" for _, kind in rows[0]] if rows else [""] * len(header)
+    head = "".join(f'<th class="{kind[:1]}">{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
     body = "".join("<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"

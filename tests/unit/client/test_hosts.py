@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ftclient import DPO, Client, Dataset, LocalOptions, UnsupportedError, hosts
+from ftclient import DPO, BackendError, Client, Dataset, LocalOptions, UnsupportedError, hosts
 from ftclient.jobs.request import JobRequest
 
 
@@ -13,7 +13,7 @@ from ftclient.jobs.request import JobRequest
     [
         ("https://api.openai.com/v1", hosts.OPENAI),
         ("https://acme.openai.azure.com", hosts.AZURE),
-        ("https://acme.services.ai.azure.com/api/projects/p/openai/v1/", hosts.AZURE),
+        ("https://acme.services.ai.azure.com/api/projects/p/openai/v1/", hosts.AZURE_PROJECT),
         ("https://api.tokenfactory.nebius.com/v1/", hosts.NEBIUS),
         ("https://api.intelligence.crusoecloud.com/v1", hosts.CRUSOE),
         ("http://gpu-box:8000/v1", hosts.LOCAL),
@@ -70,7 +70,8 @@ def test_azure_takes_classic_and_project_endpoints() -> None:
     project = Client.azure("https://acme.services.ai.azure.com/api/projects/p", api_key="k")
     assert str(classic.openai.base_url) == "https://acme.openai.azure.com/openai/"
     assert str(project.openai.base_url) == "https://acme.services.ai.azure.com/api/projects/p/openai/v1/"
-    assert classic.host is project.host is hosts.AZURE
+    assert classic.host is hosts.AZURE
+    assert project.host is hosts.AZURE_PROJECT
 
 
 EXAMPLES = Dataset([{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}])
@@ -86,3 +87,21 @@ def test_local_options_never_go_to_a_hosted_host() -> None:
     request = JobRequest(model="m", train=EXAMPLES, local=LocalOptions())
     with pytest.raises(UnsupportedError, match="LocalOptions are for the local backend alone"):
         request.check_host(hosts.OPENAI)
+
+
+def test_a_project_endpoint_refuses_what_only_the_classic_one_can_take() -> None:
+    with pytest.raises(UnsupportedError):
+        hosts.AZURE_PROJECT.require("uploads", "take a large file")
+    hosts.AZURE.require("uploads", "take a large file")
+
+
+def test_a_model_that_is_not_deployed_yet_is_told_with_what_to_do(ft_client: Client) -> None:
+    client = Client(ft_client.openai, host=hosts.AZURE, home=ft_client.home)
+    with pytest.raises(BackendError, match="only once it is deployed"):
+        client.chat("gpt-4.1-mini-2025-04-14.ft-abc", "hello")
+
+
+def test_the_plan_says_what_has_to_be_done_before_use(ft_client: Client) -> None:
+    client = Client(ft_client.openai, host=hosts.AZURE, home=ft_client.home)
+    plan = client.plan(Dataset(list(EXAMPLES) * 10), model="gpt-4.1-mini")
+    assert "before_use" in [note.code for note in plan.warnings]
