@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 
-from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints, save_resume_point
+from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints
 from local_backend.engine.objective import Measured, Preference
 from local_backend.engine.rows import Row
+from local_backend.engine.samples import sample_answers
 from local_backend.engine.training import Run
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport
 
@@ -33,30 +34,29 @@ def train(run: Run, recorder: Recorder) -> Outcome:
     Raises:
         JobError: The run diverged, ran out of memory or disk, or trains nothing.
     """
-    folder = run.task.work_dir
-    parameters = run.network.parameters()
+    progress = run.first_progress()
     between = _listener(recorder)
     try:
         run.keep_frozen(between)
         _set_reference(run, between)
+        folder, parameters = run.task.work_dir / "resume", run.network.parameters()
+        progress = load_resume_point(folder, parameters=parameters, optimizer=run.optimizer) or progress
+        recorder.started({**run.facts(), "micro_batch_tokens": progress.micro_batch_tokens})
+        return _loop(run, recorder, progress, between)
     except _CancelledError:
-        return Outcome(kind="cancelled", trained_tokens=0)
-    progress = load_resume_point(folder / "resume", parameters=parameters, optimizer=run.optimizer)
-    progress = progress or run.first_progress()
-    recorder.started({**run.facts(), "micro_batch_tokens": progress.micro_batch_tokens})
-    saved_at = time.monotonic()
+        return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
 
+
+def _loop(run: Run, recorder: Recorder, progress: Progress, between: Callable[[], None]) -> Outcome:
+    saved_at = time.monotonic()
     while progress.step < run.total_steps and not _is_over(run, progress):
         started = time.monotonic()
         rows = run.step_rows(progress.step)
         rate = run.set_rate(progress.step)
-        try:
-            sums = _gradients(run, rows, progress, between)
-            grad_norm = _clip(run, sums, progress.step + 1)
-            run.optimizer.step()
-            valid, full_valid = _evaluate(run, progress, between)
-        except _CancelledError:
-            return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
+        sums = _gradients(run, rows, progress, between)
+        grad_norm = _clip(run, sums, progress.step + 1)
+        run.optimizer.step()
+        valid, full_valid = _evaluate(run, progress, between)
 
         progress.step += 1
         n_tokens = sum(row.n_tokens for row in rows)
@@ -75,17 +75,19 @@ def train(run: Run, recorder: Recorder) -> Outcome:
         )
         signal = recorder.step(report)
         if signal is Signal.CANCEL:
-            return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
+            raise _CancelledError
         is_epoch_end = progress.step % run.steps_per_epoch == 0
         if is_epoch_end:
             _note_best(progress, full_valid)
             _save_checkpoint(run, progress, recorder, report)
         if is_epoch_end or signal is Signal.PAUSE or time.monotonic() - saved_at > RESUME_EVERY_S:
-            save_resume_point(folder / "resume", progress=progress, parameters=parameters, optimizer=run.optimizer)
+            run.save_resume_point(progress)
             saved_at = time.monotonic()
         if signal is Signal.PAUSE and progress.step < run.total_steps:
             snapshot = run.save_model(_model_dir(run, progress.step))
             return Outcome(kind="paused", trained_tokens=progress.trained_tokens, model_dir=snapshot)
+        if is_epoch_end:
+            _sample(run, progress, recorder, between)
 
     keeps_best = (run.task.local.get("evaluation") or {}).get("keep_best") and progress.best_step
     final = _model_dir(run, progress.best_step if keeps_best and progress.best_step else progress.step)
@@ -177,6 +179,14 @@ def _note_best(progress: Progress, full_valid: Measured | None) -> None:
         progress.best_loss, progress.best_step, progress.bad_epochs = full_valid.loss, progress.step, 0
     else:
         progress.bad_epochs += 1
+
+
+def _sample(run: Run, progress: Progress, recorder: Recorder, between: Callable[[], None]) -> None:
+    """Show what the model says by now in the job's details."""
+    n = (run.task.local.get("evaluation") or {}).get("samples") or 0
+    if n and run.valid_rows:
+        samples = sample_answers(run.network, run.template, run.valid_rows[:n], between=between)
+        recorder.started({"samples": {"step": progress.step, "answers": samples}})
 
 
 def _is_over(run: Run, progress: Progress) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from local_backend.engine import adapters
-from local_backend.engine.checkpoint import Progress, whole_folder
+from local_backend.engine.checkpoint import Progress, save_resume_point, whole_folder
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.frozen import FrozenStates, frozen_blocks
 from local_backend.engine.matmul import uses_onednn
@@ -34,6 +34,7 @@ class Run:
 
     task: Task
     base: ModelDir
+    template: Template
     network: Network
     objective: Objective
     optimizer: torch.optim.Optimizer
@@ -115,6 +116,11 @@ class Run:
                 save_whole(self.network.model, new, tokenizer_from=self.base.path)
         return folder
 
+    def save_resume_point(self, progress: Progress) -> None:
+        """Write what the run can go on from, after a step."""
+        folder, parameters = self.task.work_dir / "resume", self.network.parameters()
+        save_resume_point(folder, progress=progress, parameters=parameters, optimizer=self.optimizer)
+
     def facts(self) -> dict[str, Any]:
         """What the job's details show."""
         machine = self.network.machine
@@ -171,6 +177,7 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
     return Run(
         task,
         base,
+        template,
         network,
         _objective(task, network),
         optimizer,

@@ -61,7 +61,7 @@ def merge_adapters(model: nn.Module) -> None:
 
 def save_whole(model: Any, folder: Path, *, tokenizer_from: Path) -> None:
     """Write weights (with updates merged), configuration and tokenizer into an existing folder."""
-    with _merged_for_now(model), quiet():
+    with merged_for_now(model), quiet():
         model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
@@ -69,7 +69,8 @@ def save_whole(model: Any, folder: Path, *, tokenizer_from: Path) -> None:
 
 
 @contextmanager
-def _merged_for_now(model: nn.Module) -> Iterator[None]:
+def merged_for_now(model: nn.Module) -> Iterator[None]:
+    """Within the block, plain linear layers with the updates in them stand in for adapted ones."""
     layers = list(adapters.adapted_layers(model))
     for name, layer in layers:
         _replace(model, name, _merged_linear(layer))

@@ -161,3 +161,15 @@ def test_the_rate_rises_and_falls_as_the_schedule_says():
     cosine = [rate_factor(step, total_steps=100, kind="cosine", warmup_share=0.0) for step in range(100)]
     assert cosine[50] == pytest.approx(0.5)
     assert rate_factor(99, total_steps=100, kind="constant") == 1.0
+
+
+def test_samples_of_the_validation_file_are_shown_and_change_nothing(tmp_path, base, training, validation):
+    plain, sampled = Recording(), Recording()
+    run(task_of(tmp_path / "plain", training, validation=validation), base, plain)
+    options = {"evaluation": {"samples": 2}}
+    run(task_of(tmp_path / "sampled", training, validation=validation, local=options), base, sampled)
+    shown = sampled.facts["samples"]
+    assert shown["step"] == 6
+    assert [(one["line"], one["expected"]) for one in shown["answers"]] == [(1, "RED"), (2, "GREEN")]
+    assert all(isinstance(one["answer"], str) for one in shown["answers"])
+    assert [r.train_loss for r in sampled.reports] == [r.train_loss for r in plain.reports]

@@ -179,7 +179,7 @@ class Recording:
 
     def started(self, facts):
         """Keep the facts."""
-        self.facts = dict(facts)
+        self.facts |= facts
 
     def step(self, report):
         """Keep the report; drop what was known, as the store does."""
