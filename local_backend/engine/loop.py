@@ -41,7 +41,8 @@ def train(run: Run, recorder: Recorder) -> Outcome:
         _set_reference(run, between)
         folder, parameters = run.task.work_dir / "resume", run.network.parameters()
         progress = load_resume_point(folder, parameters=parameters, optimizer=run.optimizer) or progress
-        recorder.started({**run.facts(), "micro_batch_tokens": progress.micro_batch_tokens})
+        facts = {**run.facts(), **_restore_setting(run, progress)}
+        recorder.started({**facts, "micro_batch_tokens": progress.micro_batch_tokens})
         return _loop(run, recorder, progress, between)
     except _CancelledError:
         return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
@@ -92,6 +93,18 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Callable[[]
     keeps_best = (run.task.local.get("evaluation") or {}).get("keep_best") and progress.best_step
     final = _model_dir(run, progress.best_step if keeps_best and progress.best_step else progress.step)
     return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
+
+
+def _restore_setting(run: Run, progress: Progress) -> dict[str, object]:
+    """Compute as the resume point did, to the last bit, or say what has changed since."""
+    threads = progress.setting["threads"]
+    torch.set_num_threads(threads)
+    changed = {key: value for key, value in run.setting().items() if progress.setting.get(key) != value}
+    changed.pop("threads", None)
+    if not changed:
+        return {"threads": threads}
+    what = ", ".join(f"{key} was {progress.setting.get(key)} and is {value}" for key, value in changed.items())
+    return {"threads": threads, "resume_note": f"The last bits may differ from an uninterrupted run: {what}."}
 
 
 def _set_reference(run: Run, between: Callable[[], None]) -> None:

@@ -167,3 +167,16 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, base, tra
         run(task_of(tmp_path / "job", training), base, Recording())
     assert caught.value.code == "disk_full"
     assert not list((tmp_path / "job").rglob("*.safetensors"))
+
+
+def test_a_resume_under_another_setting_is_said(tmp_path, base, training):
+    task = task_of(tmp_path / "job", training)
+    first = Recording({2: Signal.PAUSE})
+    run(task, base, first)
+    assert "resume_note" not in first.facts
+    state = next((tmp_path / "job" / "resume").glob("step-*/state.json"))
+    state.write_text(state.read_text().replace(torch.__version__, "1.0.0"))
+    second = Recording()
+    run(task, base, second)
+    assert f"torch was 1.0.0 and is {torch.__version__}" in second.facts["resume_note"]
+    assert second.facts["threads"] == 1
