@@ -1,6 +1,7 @@
 """Training speed and memory, against TRL's SFTTrainer on the same file and machine.
 
-`--data` names a folder with chat files; without it, the demo's file is used. `--trl PYTHON` names an interpreter of an
+`--data` names a folder with some of the files in FILES; without it, the demo's file is used. (TRL's padded mode takes
+18 GB for the long prompts.) `--trl PYTHON` names an interpreter of an
 environment with torch, transformers, trl, peft and datasets; without it only this project's figures are printed.
 """
 
@@ -36,8 +37,9 @@ def run(options: Options) -> Iterator[Result]:
     parser.add_argument("--trl", help="Python of an environment with trl")
     trl = parser.parse_args(options.rest).trl
     model_dir = ensure(MODEL, Settings()).path
-    files = [(options.data / name, *figures) for name, figures in FILES.items()] if options.data else [(DEMO, 128, 2.2)]
-    for file, n_examples, times in files:
+    folder = options.data
+    files = [(folder / name, *figures) for name, figures in FILES.items()] if folder else [(DEMO, 128, 2.2)]
+    for file, n_examples, times in (one for one in files if one[0].is_file()):
         n = max(8, int(n_examples * options.scale))
         arguments = [str(model_dir), str(file), str(n)]
         ours = _measured([sys.executable, "-m", "tests.benchmarks.training_runs.ours", *arguments])
