@@ -258,6 +258,7 @@ class AsyncClient:
     _train = _method(Client.train)
     _job = _method(Client.job)
     _jobs = _method(Client.jobs)
+    _forget_launch = _method(Client.forget_launch)
 
     async def train(self, *args: Any, **options: Any) -> AsyncJob:
         """Start the planned job, exactly once; arguments as for `Client.train`."""
@@ -270,6 +271,11 @@ class AsyncClient:
     async def jobs(self, **options: Any) -> list[AsyncJob]:
         """Return the newest jobs; arguments as for `Client.jobs`."""
         return [AsyncJob(job) for job in await self._jobs(**options)]
+
+    async def forget_launch(self, run_id: str) -> AsyncJob | None:
+        """Look once more for an unknown launch's job; without one, `train` with this run id may send it again."""
+        found = await self._forget_launch(run_id)
+        return AsyncJob(found) if found else None
 
     async def watch(self, jobs: Sequence[AsyncJob]) -> list[FineTuningJob]:
         """Show several jobs in one live view until all have ended, as `Client.watch` does."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from openai.types import FileObject, Model
     from openai.types.fine_tuning import FineTuningJob
 
-_LOCAL_INSTALL = 'pip install "ftclient[local]"'
-
 
 class Client:
     """Fine-tuning at one host, through the official client.
@@ -127,7 +125,7 @@ class Client:
         except ImportError as error:
             if (error.name or "").startswith(("local_backend", "ftclient")):
                 raise  # a fault of ours, not a missing package
-            raise MissingDependencyError(_LOCAL_INSTALL) from error
+            raise MissingDependencyError('pip install "ftclient[local]"') from error
         home = Path(home) if home is not None else default_home()
         chosen = in_process.Settings(home=home, engine=engine, aliases=aliases or {}, **settings)
         return cls(in_process.client(chosen), host=hosts.LOCAL, home=home)
@@ -302,6 +300,13 @@ class Client:
 
         return reconcile(self._official, self.host, self._journal)
 
+    def forget_launch(self, run_id: str) -> Job | None:
+        """Look once more for an unknown launch's job; without one, `train` with this run id may send it again."""
+        from ftclient.jobs.launch import forget
+
+        found = forget(self._official, self.host, self._journal, run_id)
+        return self._job(found.id, found) if found else None
+
     def chat(self, /, model: str, prompt: Prompt, *, system: str | None = None, **options: Any) -> str:
         """Return a model's answer as text.
 
@@ -356,9 +361,9 @@ class Client:
 
     def pull(self, model: str, *, progress: PullProgress | None = None) -> None:
         """Have the local backend download a base model now rather than on first use; elsewhere there is no need."""
-        if self.host.is_local:
-            from ftclient.jobs.local import pull
+        from ftclient.jobs.local import pull
 
+        if self.host.is_local:
             pull(self._official, self.host, model, progress=progress)
 
     def export(self, /, model: str, *, to: Path | str, form: ExportFormat = "adapter", **options: str) -> list[Path]:

@@ -10,6 +10,7 @@ import typer
 from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
 
 if TYPE_CHECKING:
+    from ftclient.client import Client
     from ftclient.jobs.job import Job
 
 
@@ -22,9 +23,16 @@ def jobs(
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
     lost: Annotated[bool, typer.Option("--lost", help="Only launches whose outcome is not known.")] = False,
+    forget: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Give an unknown launch up, so that its run id can be sent again."),
+    ] = None,
 ) -> None:
     """List jobs, newest first, and look for those whose launch was never answered."""
     with connected() as client:
+        if forget:
+            _forget(client, forget)
+            return
         unknown = client.find_lost()
         if lost:
             rows = [{"run_id": each.run_id, "created_at": each.created_at, "state": each.state} for each in unknown]
@@ -39,6 +47,17 @@ def jobs(
         say("There are no jobs yet. Start one with: ftclient train FILE --model smollm2-135m")
     if unknown:
         say(f"{len(unknown)} launches were never answered; whether their jobs exist is not known: ftclient jobs --lost")
+
+
+def _forget(client: Client, run_id: str) -> None:
+    try:
+        job = client.forget_launch(run_id)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--forget") from error
+    if current.as_json:
+        show_json({"run_id": run_id, "job": job.id if job else None})
+    else:
+        show(f"{run_id}  found: {job.id}" if job else f"{run_id}  given up; it can be sent again")
 
 
 def _row(each: Job) -> tuple[str, ...]:

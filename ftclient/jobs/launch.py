@@ -83,6 +83,23 @@ def reconcile(openai: OpenAI, host: Host, journal: Journal) -> list[Launch]:
     return journal.launches(base_url, "intended", "unknown")
 
 
+def forget(openai: OpenAI, host: Host, journal: Journal, run_id: str) -> FineTuningJob | None:
+    """Look once more for the job of an unknown launch; return it, or let its run id be sent again.
+
+    Raises:
+        ValueError: No launch of this run id is unknown.
+    """
+    entry = journal.launch(run_id)
+    if entry is None or entry.state not in ("intended", "unknown"):
+        raise ValueError(f"no launch {run_id!r} is unknown; `ftclient jobs --lost` lists those that are")
+    job = find(openai, host, run_id)
+    if job is not None:
+        journal.settle(run_id, "created", job_id=job.id)
+    else:
+        journal.settle(run_id, "refused", note="given up by the user: no such job in the host's list")
+    return job
+
+
 def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
     """Return the job that carries this run id, if the host has one."""
     with errors_of(host):
@@ -199,7 +216,8 @@ def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None
 def _unknown(host: Host, entry: Launch, journal: Journal) -> UnavailableError:
     text = (
         f"{host.title} did not answer, and lists no job of this launch ({entry.run_id}): it may or may not exist. "
-        "Nothing is sent again. `ftclient jobs` looks for it once more."
+        "Nothing is sent again. `ftclient jobs` looks for it once more; if you know that there is none, "
+        f"`ftclient jobs --forget {entry.run_id}` lets it be sent again."
     )
     journal.settle(entry.run_id, "unknown", note="no answer, and not in the list")
     return UnavailableError(text)

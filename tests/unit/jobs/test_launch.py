@@ -93,6 +93,35 @@ def test_elsewhere_it_stays_unknown_until_it_is_found(connect, data, proxy) -> N
     assert creations(proxy) == 1
 
 
+def test_an_unknown_launch_can_be_given_up_and_is_then_sent_again(connect, data, proxy) -> None:
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(drop_before=True))
+    with pytest.raises(UnavailableError, match="ftclient jobs --forget run-given-up"):
+        client.train(plan, run_id="run-given-up")
+    assert client.forget_launch("run-given-up") is None
+    job = client.train(plan, run_id="run-given-up")
+    assert jobs_of(client, "run-given-up") == [job.id]
+    with pytest.raises(ValueError, match="no launch 'run-given-up' is unknown"):
+        client.forget_launch("run-given-up")
+
+
+def test_giving_up_looks_once_more_and_keeps_a_job_that_is_there(connect, data, proxy) -> None:
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+
+    def choose(exchange: Exchange) -> Fault:
+        if exchange.path.startswith(CREATE[1]):
+            return Fault(drop_after=True) if exchange.method == "POST" else Fault(status=404)
+        return NO_FAULT
+
+    proxy.choose = choose
+    with pytest.raises(UnavailableError):
+        client.train(plan, run_id="run-kept")
+    proxy.choose = lambda _: NO_FAULT
+    assert [client.forget_launch("run-kept").id] == jobs_of(client, "run-kept")
+
+
 def test_a_job_that_turns_up_late_is_adopted(connect, data, proxy) -> None:
     """The list is read before the job is in it, as at hosts whose lists lag behind."""
     client = connect(HOSTED)
