@@ -147,6 +147,11 @@ def _group(runs: Sequence[Run]) -> Group:
     return Group(index_NL=index_NL, flat_M=flat_M, places_M=index_NL.flatten()[flat_M])
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Log-sum-exps stay fp32 at least."""
+    return dtype if dtype is torch.float64 else torch.float32
+
+
 def _heads_first(x_THD: torch.Tensor) -> torch.Tensor:
     """T, H, D (or N, L, H, D) as the kernel takes it: batch, H, T, D."""
     batched = x_THD if x_THD.dim() == 4 else x_THD.unsqueeze(0)  # noqa: PLR2004 - with a batch dimension
@@ -166,7 +171,7 @@ class _TreeAttention(torch.autograd.Function):
         ctx: Any, q_THD: torch.Tensor, k_TGD: torch.Tensor, v_TGD: torch.Tensor, plan: Plan, scale: float
     ) -> torch.Tensor:
         out_THD = torch.empty_like(q_THD, memory_format=torch.contiguous_format)
-        lse_TH = torch.empty(q_THD.shape[:2], dtype=q_THD.dtype)
+        lse_TH = torch.empty(q_THD.shape[:2], dtype=_wide(q_THD.dtype))
         for piece in plan.slices:
             out_THD[piece.start : piece.end], lse_TH[piece.start : piece.end] = _piece(
                 q_THD, k_TGD, v_TGD, piece, scale
@@ -201,14 +206,14 @@ def _piece(
     q = _heads_first(q_THD[piece.start : piece.end])
     k, v = (_heads_first(x[piece.key_start : piece.key_end]) for x in (k_TGD, v_TGD))
     out, lse = _forward(q, k, v, 0.0, piece.is_causal, scale=scale)
-    return _heads_last(out), lse[0].transpose(0, 1).to(q.dtype)
+    return _heads_last(out), lse[0].transpose(0, 1).to(_wide(q.dtype))
 
 
 def _merge(out_THD: torch.Tensor, lse_TH: torch.Tensor, more_THD: torch.Tensor, more_TH: torch.Tensor) -> None:
     """Merge another piece into `out` and `lse`, in place."""
     total_TH = torch.logaddexp(lse_TH, more_TH)
-    out_THD.mul_((lse_TH - total_TH).exp_().unsqueeze(-1))
-    out_THD.addcmul_(more_THD, (more_TH - total_TH).exp_().unsqueeze(-1))
+    out_THD.mul_((lse_TH - total_TH).exp_().unsqueeze(-1).to(out_THD.dtype))
+    out_THD.addcmul_(more_THD, (more_TH - total_TH).exp_().unsqueeze(-1).to(out_THD.dtype))
     lse_TH.copy_(total_TH)
 
 
@@ -255,9 +260,7 @@ def _call_backward(
     n_repeats = q.shape[1] // n_groups
     if n_repeats > 1:
         k, v = (x.repeat_interleave(n_repeats, dim=1) for x in (k, v))
-    dq, dk, dv = _backward(
-        dout, q, k, v, out, lse.float() if q.dtype != torch.float64 else lse, 0.0, is_causal, scale=scale
-    )
+    dq, dk, dv = _backward(dout, q, k, v, out, lse, 0.0, is_causal, scale=scale)
     if n_repeats > 1:
         dk, dv = (x.unflatten(1, (n_groups, n_repeats)).sum(2) for x in (dk, dv))
     return dq, dk, dv

@@ -54,7 +54,11 @@ def weighted_nll(
 ) -> tuple[torch.Tensor, Rows]:
     """Return sum(weight * -logprob), differentiable, and the rows' scores."""
     loss, logprobs_R, hits_R = _WeightedNLL.apply(  # type: ignore[no-untyped-call]
-        hidden_RD, head.weight_VD, targets_R, weights_R.to(hidden_RD.dtype), head.softcap
+        hidden_RD,
+        head.weight_VD,
+        targets_R,
+        weights_R.to(torch.promote_types(hidden_RD.dtype, torch.float32)),
+        head.softcap,
     )
     return loss, Rows(logprobs_R, hits_R)
 

@@ -173,3 +173,24 @@ def test_samples_of_the_validation_file_are_shown_and_change_nothing(tmp_path, b
     assert [(one["line"], one["expected"]) for one in shown["answers"]] == [(1, "RED"), (2, "GREEN")]
     assert all(isinstance(one["answer"], str) for one in shown["answers"])
     assert [r.train_loss for r in sampled.reports] == [r.train_loss for r in plain.reports]
+
+
+@pytest.mark.parametrize("tune", [{"type": "lora", "rank": 4}, {"type": "lora", "rank": 4, "variant": "dora"}])
+def test_bf16_with_fp32_adapters_follows_fp32(tmp_path, base, training, tune):
+    exact, rounded = Recording(), Recording()
+    calm = {"tune": tune, "learning_rate": 1e-3}
+    run(task_of(tmp_path / "fp32", training, local=calm), base, exact)
+    low = {**calm, "runtime": {"precision": "bf16"}}
+    outcome = run(task_of(tmp_path / "bf16", training, local=low), base, rounded)
+    assert rounded.facts["precision"] == "bf16"
+    assert load_file(outcome.model_dir / "adapter_model.safetensors").popitem()[1].dtype is torch.float32
+    for low_report, report in zip(rounded.reports, exact.reports, strict=True):
+        assert low_report.train_loss == pytest.approx(report.train_loss, rel=0.03)
+
+
+def test_weights_that_train_are_fp32_whatever_was_asked(tmp_path, base, training):
+    recorder = Recording()
+    options = {"tune": {"type": "full"}, "runtime": {"precision": "bf16"}}
+    run(task_of(tmp_path / "job", training, local=options), base, recorder)
+    assert recorder.facts["precision"] == "fp32"
+    assert "bf16 loses small steps" in recorder.facts["precision_reason"]
