@@ -18,7 +18,8 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]ftclient files[/bold]\n\n[bold]ftclient files --delete file-abc123[/bold]")(files)
     app.command(
         epilog="[bold]ftclient models[/bold]\n\n"
-        "[bold]ftclient models --delete ft:smollm2-135m:personal::a1b2c3d4[/bold]"
+        "[bold]ftclient models --delete ft:smollm2-135m:personal::a1b2c3d4[/bold]\n\n"
+        "[bold]ftclient models --delete smollm2-135m[/bold]    frees its room; it is fetched again when next used"
     )(models)
     app.command(epilog="[bold]ftclient export ft:smollm2-135m:personal::a1b2c3d4 --format gguf --to my-model[/bold]")(
         export
@@ -67,7 +68,7 @@ def files(*, delete: DeleteOption = None) -> None:
 
 
 def models(*, delete: DeleteOption = None) -> None:
-    """List the models that can be used, or delete a tuned one."""
+    """List the models that can be used; delete a tuned one, or the downloaded weights of a base model."""
     with connected() as client:
         if delete:
             client.delete_model(delete)

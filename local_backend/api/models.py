@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from local_backend.api.backend import Here
+from local_backend.api.backend import Backend, Here
 from local_backend.api.bodies import Body
 from local_backend.api.errors import ApiError, model_not_found, not_found
-from local_backend.models import CATALOGUE, stored
+from local_backend.models import CATALOGUE, forget, stored
 from local_backend.names import ORGANIZATION, is_id, is_tuned
 from local_backend.store.paging import Page
 from local_backend.store.tables import PermissionRow
@@ -52,12 +52,12 @@ def retrieve(model: str, here: Here) -> JSONResponse:
 
 @router.delete("/{model:path}")
 def delete(model: str, here: Here) -> JSONResponse:
-    """Delete a tuned model with its files."""
-    if not is_tuned(model):
-        here.find_model(model)
-        raise ApiError("Only tuned models can be deleted here.", param="model", code="model_not_deletable")
-    if not here.models.delete(model):
-        raise model_not_found(model)
+    """Delete a tuned model with its files, or the downloaded weights of a base model."""
+    if is_tuned(model):
+        if not here.models.delete(model):
+            raise model_not_found(model)
+    else:
+        _forget_weights(here.find_model(model).base, here)
     return JSONResponse({"id": model, "object": "model", "deleted": True})
 
 
@@ -91,6 +91,21 @@ def delete_permission(checkpoint: str, permission_id: str, here: Here) -> JSONRe
     if not is_id(permission_id, "cp_") or not here.permissions.delete(checkpoint, permission_id):
         raise not_found("Permission", permission_id)
     return JSONResponse({"id": permission_id, "object": "checkpoint.permission", "deleted": True})
+
+
+def _forget_weights(base: str, here: Backend) -> None:
+    """Free the room that a base model takes; it is fetched again when it is next used.
+
+    Raises:
+        ApiError: A job needs it, or it is not here.
+    """
+    for job in here.jobs.unfinished():
+        if here.find_model(job.model).base == base:
+            text = f"Job {job.id} still needs {base}. Wait for its end, or cancel it."
+            raise ApiError(text, param="model", code="model_in_use")
+    if here.settings.engine != "torch" or not forget(base, settings=here.settings):
+        text = f"{base} is a base model of which no weights are on this machine: there is nothing to delete."
+        raise ApiError(text, param="model", code="model_not_deletable")
 
 
 def _owner(name: str) -> str:

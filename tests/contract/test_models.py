@@ -35,9 +35,9 @@ def test_a_deleted_model_answers_no_more(api, train):
         assert caught.value.code == "model_not_found"
 
 
-def test_base_models_are_not_deleted(api):
-    with pytest.raises(openai.BadRequestError):
-        api.models.delete("smollm2-135m")
+def test_a_base_model_without_weights_here_cannot_be_deleted(api):
+    with pytest.raises(openai.BadRequestError, match="no weights are on this machine"):
+        api.models.delete("qwen3-1.7b")
 
 
 def test_permissions_of_a_checkpoint_are_kept(api, train):
