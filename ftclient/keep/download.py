@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,19 +54,25 @@ def save(
                 {"what": f"job of {each.model}", "why": "No job that the account lists has made this model."}
             )
             continue
-        for what, step in _steps(client, folder, each.job_id):
+        steps: list[tuple[str, Callable[[], object]]] = []
+        attempt(f"job {each.job_id}", functools.partial(_collect, steps, client, folder, each.job_id))
+        for what, step in steps:
             attempt(what, step)
     folder.manifest["problems"] = problems
     folder.save()
     return problems
 
 
+def _collect(steps: list[tuple[str, Callable[[], object]]], client: Client, folder: KeepFolder, job_id: str) -> None:
+    steps.extend(_steps(client, folder, job_id))
+
+
 def _steps(client: Client, folder: KeepFolder, job_id: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Yield what is to be saved of a job, and how; a job that has ended does not change any more."""
+    """Save a job itself, and yield what else there is of it, and how; a job that has ended does not change."""
     at = f"jobs/{safe_name(job_id)}"
     job = client.job(job_id)
     latest = job.latest or job.refresh()
-    yield f"job {job_id}", lambda: folder.put_json(f"{at}/job.json", latest.to_dict(mode="json"))
+    folder.put_json(f"{at}/job.json", latest.to_dict(mode="json"))
     parts: dict[str, Callable[[], object]] = {
         "events.jsonl": lambda: folder.put(f"{at}/events.jsonl", _lines(job)),
         "metrics.json": lambda: folder.put_json(f"{at}/metrics.json", [row.to_json() for row in job.metrics()]),

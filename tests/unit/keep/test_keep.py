@@ -19,6 +19,7 @@ from ftclient.keep.inventory import inventory
 from ftclient.keep.page import page
 from ftclient.keep.retrain import plan_again
 from tests.e2e.serving import HOSTED_MODEL, run_program, simulated_server
+from tests.faults.proxy import NO_FAULT, Fault, FaultProxy
 
 CANARY = "The heron keeps its key under the third stone"
 KEY = "sk-canary-5f2d8c"
@@ -141,6 +142,18 @@ def test_a_second_run_fetches_only_what_is_missing_or_damaged(account: Account, 
             gone,
         ]
     )
+
+
+def test_a_job_that_the_host_cannot_show_is_listed_and_the_others_are_saved(account: Account, tmp_path: Path) -> None:
+    ill = f"/v1/fine_tuning/jobs/{account.preferring.job_id}"
+    with FaultProxy(account.url.removesuffix("/v1")) as proxy:
+        proxy.choose = lambda exchange: Fault(status=500) if exchange.path == ill else NO_FAULT
+        with Client.at(proxy.url, host=hosts.OPENAI, api_key=KEY, home=tmp_path / "home") as client:
+            client.openai.max_retries = 0
+            folder = KeepFolder(tmp_path / "kept")
+            problems = save(client, folder, inventory(client))
+    assert [each["what"] for each in problems if "job " in each["what"]] == [f"job {account.preferring.job_id}"]
+    assert f"jobs/{account.whole.job_id}/job.json" in folder.manifest["files"]
 
 
 def test_recording_goes_on_after_a_crash_and_asks_nothing_twice(account: Account, kept: KeepFolder) -> None:
