@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
-from ftclient import LocalOptions, StepMetrics, Supervised
+from ftclient import DPO, Dataset, LocalOptions, StepMetrics, Supervised
 from ftclient.jobs.curves import best_checkpoint, find_overfitting
 from ftclient.jobs.curves_image import curves_svg, write_curves
 
@@ -109,3 +109,16 @@ def test_the_best_model_of_a_job_can_be_used(connect, data, tmp_path: Path) -> N
     assert result.best_model in named
     assert client.chat(result.best_model, "What is 3 plus one?")
     assert result.plot(tmp_path / "curves.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_preference_jobs_have_their_rewards_typed(connect, tmp_path: Path) -> None:
+    answers = [[{"role": "assistant", "content": text}] for text in ("yes", "no")]
+    asked = ({"messages": [{"role": "user", "content": f"{n}?"}]} for n in range(10))
+    names = ("input", "preferred_output", "non_preferred_output")
+    pairs = Dataset(dict(zip(names, (each, *answers), strict=True)) for each in asked)
+    client = connect()
+    result = client.train(client.plan(pairs, model="smollm2-135m", method=DPO(n_epochs=2))).wait(timeout_s=60)
+    last = result.metrics[-1]
+    assert last.rewards_margin == pytest.approx(last.rewards_chosen - last.rewards_rejected)
+    assert last.rewards_margin > result.metrics[0].rewards_margin
+    assert "reward margin" in result.plot(tmp_path / "curves.svg").read_text(encoding="utf-8")
