@@ -12,8 +12,7 @@ import torch
 
 from local_backend.engine.device import choose_machine
 from local_backend.engine.matmul import times_transposed
-from local_backend.engine.network import MICRO_BATCH_TOKENS
-from local_backend.engine.packing import micro_batches, pack
+from local_backend.engine.packing import fitting_micro_batch_tokens, micro_batches, pack
 from local_backend.engine.rows import Row, read_rows, step_indices
 from local_backend.engine.template import Template
 from local_backend.engine.training import context_tokens, sequences
@@ -55,7 +54,7 @@ def forecast(task: Task, *, base: ModelDir) -> Forecast:
         longest_example_tokens=max((len(part.ids) for row in rows for part in row.parts), default=0),
         context_tokens=limit,
         time_s=START_S + seconds + PACK_S * load.packs * task.hyperparameters.n_epochs,
-        memory_bytes=PROCESS_BYTES + size.memory_bytes(min(load.largest_pack, MICRO_BATCH_TOKENS)),
+        memory_bytes=PROCESS_BYTES + size.memory_bytes(load.largest_pack),
         notes=_notes(load, n_tokens, size),
     )
 
@@ -136,11 +135,13 @@ def _load(task: Task, rows: list[Row]) -> Load:
     """Measured on a few steps, and scaled to the epoch."""
     size = task.hyperparameters.batch_size
     n_steps = -(-len(rows) // size)
+    limit = (task.local.get("runtime") or {}).get("micro_batch_tokens")
     seen, packs = 0, []
     for step in range(min(n_steps, _SAMPLED_STEPS)):
         visited = [rows[i] for i in step_indices(len(rows), batch_size=size, seed=task.seed, step=step)]
         parts = sequences(visited)
-        batches = micro_batches([[part] for part in parts], max_tokens=MICRO_BATCH_TOKENS)
+        limit = limit or fitting_micro_batch_tokens(parts)
+        batches = micro_batches([[part] for part in parts], max_tokens=limit)
         packs += [pack([parts[i] for i in batch]) for batch in batches]
         seen += sum(row.n_tokens for row in visited)
     share = sum(row.n_tokens for row in rows) / max(1, seen)

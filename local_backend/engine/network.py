@@ -20,10 +20,6 @@ from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Rendered
 from local_backend.task import JobError
 
-MICRO_BATCH_TOKENS = 2048
-"""Tokens computed at once: enough for matrix products at full rate; more only takes memory."""
-
-
 Between = Callable[[], None]
 
 

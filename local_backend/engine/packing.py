@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
@@ -17,6 +18,9 @@ from local_backend.engine.template import Rendered
 
 MIN_SHARED_TOKENS = 8
 """A prefix is computed once only if that saves this many tokens; below, the extra attention call costs more."""
+
+MICRO_BATCH_TOKENS, MOST_MICRO_BATCH_TOKENS = 768, 2048
+"""Tokens computed at once: matrix products reach their full rate from some 512 on; more only takes memory."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,17 @@ def micro_batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> I
         n_tokens += n_own - shared
     if batch:
         yield batch
+
+
+def fitting_micro_batch_tokens(sequences: Sequence[Rendered]) -> int:
+    """How many tokens to compute at once where sequences like these are trained.
+
+    Each batch computes its shared prefix anew, so long ones want larger batches.
+    """
+    ordered = sorted(sequence.ids for sequence in sequences)
+    shared = sorted(shared_prefix(one, other) for one, other in pairwise(ordered))
+    typical = shared[len(shared) // 2] if shared else 0
+    return min(MOST_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS + 2 * typical)
 
 
 def _own_tokens(group: Sequence[Rendered]) -> int:

@@ -14,8 +14,9 @@ from local_backend.engine.checkpoint import Progress, save_resume_point, whole_f
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.frozen import FrozenStates, frozen_blocks
 from local_backend.engine.matmul import uses_onednn
-from local_backend.engine.network import MICRO_BATCH_TOKENS, Network, load_network
+from local_backend.engine.network import Network, load_network
 from local_backend.engine.objective import Objective, Preference, Supervised
+from local_backend.engine.packing import fitting_micro_batch_tokens
 from local_backend.engine.rows import Row, read_rows, step_indices
 from local_backend.engine.schedule import rate_factor, resolve_rate
 from local_backend.engine.template import Rendered, Template
@@ -87,7 +88,8 @@ class Run:
     def first_progress(self) -> Progress:
         """Where a run starts that has no resume point."""
         asked = (self.task.local.get("runtime") or {}).get("micro_batch_tokens")
-        return Progress(micro_batch_tokens=asked or MICRO_BATCH_TOKENS, setting=self.setting())
+        fitting = fitting_micro_batch_tokens(sequences(self.step_rows(0)))
+        return Progress(micro_batch_tokens=asked or fitting, setting=self.setting())
 
     def keep_frozen(self, between: Callable[[], None]) -> None:
         """Compute once what lies below the lowest trained block, where there is enough of it and room on disk."""

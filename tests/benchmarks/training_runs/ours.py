@@ -16,11 +16,11 @@ import torch
 from local_backend.engine.device import choose_machine
 from local_backend.engine.forecast import matmul_rate
 from local_backend.engine.network import Network, load_network
+from local_backend.engine.packing import fitting_micro_batch_tokens
 from local_backend.engine.template import Rendered, Template
 from local_backend.engine.tuning import choose_weights
 
 BATCH_SIZE = 32
-MICRO_BATCH_TOKENS = 2048
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def epoch(network: Network, sequences: list[Rendered]):
     optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=0.0, fused=True)
     for batch in batches(sequences):
         optimizer.zero_grad(set_to_none=True)
-        yield network.train_step(batch, max_tokens=MICRO_BATCH_TOKENS)
+        yield network.train_step(batch, max_tokens=fitting_micro_batch_tokens(batch))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
 
@@ -83,7 +83,7 @@ def step_flops(network: Network, batch: list[Rendered]) -> float:
     blocks = sum(p.numel() for p in network.model.model.layers.parameters() if p.dim() > 1) - low_rank
     width = config.num_attention_heads * config.head_dim
     total = 0.0
-    for _, part in network.packs([[one] for one in batch], max_tokens=MICRO_BATCH_TOKENS):
+    for _, part in network.packs([[one] for one in batch], max_tokens=fitting_micro_batch_tokens(batch)):
         seen = float((part.positions_T + 1).sum())
         attention = 12 * config.num_hidden_layers * width * seen
         total += part.n_tokens * (4 * blocks + 6 * low_rank) + 4 * head * len(part.row_targets_R) + attention
