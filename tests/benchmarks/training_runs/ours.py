@@ -4,6 +4,7 @@ Prints one JSON line. Real tokens are those of the rendered conversations; FLOP 
 """
 
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,8 @@ def main() -> None:
         "share_of_matmul_rate": flops / seconds / torchs_matmul_rate(),
         "share_of_onednns_rate": flops / seconds / matmul_rate(machine.threads),
     }
-    print(json.dumps(figures))
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({**figures, "peak_bytes": peak_bytes}))
 
 
 def torchs_matmul_rate() -> float:

@@ -6,6 +6,7 @@ writes what SmolLM2's own template does.
 
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -44,7 +45,8 @@ def main() -> None:
     result = trainer.train()
     seconds, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
     figures = {"tokens_per_s": n_tokens / seconds, "tokens_per_cpu_s": n_tokens / cpu_s, "loss": result.training_loss}
-    print(json.dumps(figures))
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({**figures, "peak_bytes": peak_bytes}))
 
 
 def config(mode: str) -> SFTConfig:
