@@ -68,7 +68,7 @@ def test_a_job_goes_on_after_its_script_has_ended(tmp_path: Path):
     script = (
         "import sys; from pathlib import Path\n"
         "from local_backend import in_process\n"
-        "from tests.e2e.server_kill_test import create, settings_of\n"
+        "from tests.e2e.test_server_kill import create, settings_of\n"
         "with in_process.client(settings_of(Path(sys.argv[1]))) as client:\n"
         "    print(create(client, extra_body={}).id)\n"
     )
