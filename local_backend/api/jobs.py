@@ -215,8 +215,11 @@ def _training_file(here: Backend, file_id: str, param: str) -> FileRow:
 
 def _metadata_filter(request: Request) -> Mapping[str, str] | str | None:
     query = request.query_params
-    if query.get("metadata") == "null":
-        return "null"
+    if "metadata" in query:
+        if query["metadata"] == "null":
+            return "null"
+        text = "Invalid value for 'metadata': expected null, or pairs that are written metadata[key]=value."
+        raise ApiError(text, param="metadata", code="invalid_value")
     pairs = {key[9:-1]: value for key, value in query.items() if key.startswith("metadata[") and key.endswith("]")}
     return pairs or None
 

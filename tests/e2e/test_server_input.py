@@ -170,3 +170,16 @@ def test_an_address_that_is_not_there_is_told_what_is(http, path):
 
 def test_an_origin_that_is_no_address_is_a_foreign_one(http):
     refusal(http.get("/models", headers={"origin": "http://[bad"}), status=403)
+
+
+@pytest.mark.parametrize("value", ["foo", "", '{"run": "1"}'])
+def test_a_metadata_filter_that_is_neither_null_nor_a_pair_is_refused(http, value):
+    """It would else be ignored, and all jobs be taken for the ones asked for."""
+    error = refusal(http.get("/fine_tuning/jobs", params={"metadata": value}))
+    assert (error["param"], error["code"]) == ("metadata", "invalid_value")
+    assert "metadata[key]=value" in error["message"]
+
+
+def test_metadata_filters_that_are_written_right_are_answered(http):
+    for query in ({"metadata": "null"}, {"metadata[run]": "1"}):
+        assert http.get("/fine_tuning/jobs", params=query).status_code == 200
