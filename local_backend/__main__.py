@@ -49,6 +49,9 @@ def serve(options: argparse.Namespace) -> int:
             "that requests must carry, or listen on 127.0.0.1."
         )
         return _say(text, USAGE_ERROR)
+    trouble = _wrong_alias(settings)
+    if trouble:
+        return _say(trouble, USAGE_ERROR)
     try:
         listener = _listen(options.host, options.port)
     except OSError as error:
@@ -114,6 +117,20 @@ def _farewell(settings: Settings, going_on: Sequence[str]) -> str:
     if settings.runner == "thread":
         return f"Stopped. When this home is next opened, these jobs go on: {jobs}"
     return f"Stopped. These jobs go on without the server: {jobs}"
+
+
+def _wrong_alias(settings: Settings) -> str | None:
+    """Say which alias leads to no model: at the start, and not when the first job asks for it."""
+    from local_backend.models.names import resolve
+    from local_backend.task import UserError
+
+    aliases = sorted(settings.aliases.items(), key=lambda pair: pair[1] in settings.aliases)  # ends of chains first
+    for name, target in aliases:
+        try:
+            resolve(target, settings=settings)
+        except UserError as error:
+            return f"--alias {name}={target}: {error.message}"
+    return None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -50,6 +50,9 @@ def serve(
         raise MissingDependencyError('pip install "ftclient[local]"')
     command = [sys.executable, "-m", "local_backend", "serve", "--host", host, "--port", str(port), "--engine", engine]
     for each in alias or []:
+        name, _, model = each.partition("=")
+        if not (name and model):
+            raise typer.BadParameter(f"{each!r} is not written NAME=MODEL", param_hint="--alias")
         command += ["--alias", each]
     if allow_local_paths:
         command.append("--allow-local-paths")

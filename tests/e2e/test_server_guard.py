@@ -135,6 +135,24 @@ def test_a_home_that_cannot_be_used_is_told(tmp_path: Path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("aliases", "words"),
+    [
+        (["foo=no such"], "--alias foo=no such: The model 'no such' is not known here."),
+        (["a=b", "b=no such"], "--alias b=no such: The model 'no such' is not known here."),
+        (["a=b", "b=a"], "leads in a circle"),
+        (["mine=/some/folder"], "--allow-local-paths"),
+    ],
+)
+def test_an_alias_of_no_model_is_refused_at_start(tmp_path: Path, aliases: list[str], words: str):
+    """With the remedy; else the first job that uses it would fail, perhaps days later."""
+    done = serve("--port", "0", "--home", str(tmp_path / "home"), *(f"--alias={each}" for each in aliases))
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
 def settings_of(home: Path) -> Settings:
     return Settings(home=home, cache=home, engine="simulated", runner="thread")
 

@@ -144,6 +144,14 @@ def test_check_finds_all_problems_and_exits_1(ft) -> None:
     assert "20 examples, 0 errors" in ft("check", "good.jsonl").stdout
 
 
+@pytest.mark.parametrize("alias", ["foo", "=smollm2-135m", "foo="])
+def test_an_alias_that_is_written_wrong_is_told_in_the_words_of_this_command(ft, alias: str) -> None:
+    said = ft("serve", "--alias", alias, code=2).stderr
+    assert "ftclient serve" in said
+    assert "local_backend" not in said
+    assert "NAME=MODEL" in said
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_global_options_may_stand_before_or_after_the_command(ft, server: str, place: str) -> None:
     options = ["--json", "--backend", server]
