@@ -125,11 +125,12 @@ def _wrong_alias(settings: Settings) -> str | None:
     from local_backend.task import UserError
 
     aliases = sorted(settings.aliases.items(), key=lambda pair: pair[1] in settings.aliases)  # ends of chains first
-    for name, target in aliases:
-        try:
+    name = target = ""
+    try:
+        for name, target in aliases:  # noqa: B007 - told below
             resolve(target, settings=settings)
-        except UserError as error:
-            return f"--alias {name}={target}: {error.message}"
+    except UserError as error:
+        return f"--alias {name}={target}: {error.message}"
     return None
 
 
