@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ftclient.cost.access import access_notes
 from ftclient.cost.plan import Note, Plan, hosted_plan, local_plan
 from ftclient.data import Dataset, Report
+from ftclient.data.counted import counted
 from ftclient.errors import DataError
 from ftclient.hosts import Host
 from ftclient.jobs.local import check_with_tokenizer, forecast
@@ -77,6 +78,6 @@ def _refuse(report: Report, data: Dataset) -> None:
         return
     first = next(issue for issue in report.issues if issue.severity == "error")
     where = f"line {first.line}: " if first.line else ""
-    n_errors = "1 error" if report.n_errors == 1 else f"{report.n_errors:,} errors"
+    n_errors = counted(report.n_errors, "error")
     text = f"{data.name} has {n_errors}; the first: {where}{first.message} `ftclient check` lists them all."
     raise DataError(text, report)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ftclient.data.check import check_file
+from ftclient.data.counted import counted
 from ftclient.data.limits import LOCAL_LIMITS
 from ftclient.data.reader import parse_line
 from ftclient.data.report import Issue, Report
@@ -79,8 +80,8 @@ def auto_epochs(n_examples: int) -> int:
 def epochs_rule(given: Any, *, n_examples: int) -> str:
     """Say in words where the number of epochs comes from."""
     if given != "auto":
-        return f"{given} epochs as given"
-    return f"auto: {auto_epochs(n_examples)} epochs for {n_examples} examples (OpenAI's rule)"
+        return f"{counted(given, 'epoch')} as given"
+    return f"auto: {counted(auto_epochs(n_examples), 'epoch')} for {counted(n_examples, 'example')} (OpenAI's rule)"
 
 
 def n_steps(n_examples: int, *, n_epochs: int, batch_size: int) -> int:
@@ -185,7 +186,7 @@ def _method_text(file_id: str | None, method: str, name: str) -> str:
 def _notes(report: Report, name: str) -> list[str]:
     if not report.n_warnings:
         return []
-    return [f"The {name} has {report.n_warnings} warnings; POST /v1/local/check lists them."]
+    return [f"The {name} has {counted(report.n_warnings, 'warning')}; POST /v1/local/check lists them."]
 
 
 class NotJsonlError(ValueError):

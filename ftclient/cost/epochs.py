@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from ftclient.data.counted import counted
+
 TARGET_EPOCHS = 3
 MIN_TARGET_EXAMPLES = 100
 MAX_TARGET_EXAMPLES = 25_000
@@ -22,7 +24,7 @@ class Epochs(NamedTuple):
 def resolve_epochs(n_epochs: int | str, *, n_examples: int) -> Epochs:
     """Return the epochs that a job over `n_examples` will run; `auto` follows OpenAI's published rule."""
     if isinstance(n_epochs, int):
-        return Epochs(n_epochs, f"{n_epochs} epochs, as asked for")
+        return Epochs(n_epochs, f"{counted(n_epochs, 'epoch')}, as asked for")
     wished = n_examples * TARGET_EPOCHS
     start = f"{n_examples:,} examples: {n_examples:,} x {TARGET_EPOCHS}"
     if n_examples > 0 and wished < MIN_TARGET_EXAMPLES:
@@ -31,7 +33,7 @@ def resolve_epochs(n_epochs: int | str, *, n_examples: int) -> Epochs:
         return Epochs(
             chosen,
             f"{start} is under {MIN_TARGET_EXAMPLES}, so {MIN_TARGET_EXAMPLES} // {n_examples}"
-            f"{capped} = {_times(chosen)}",
+            f"{capped} = {counted(chosen, 'epoch')}",
         )
     if wished > MAX_TARGET_EXAMPLES:
         chosen = max(1, MAX_TARGET_EXAMPLES // n_examples)
@@ -39,18 +41,14 @@ def resolve_epochs(n_epochs: int | str, *, n_examples: int) -> Epochs:
         return Epochs(
             chosen,
             f"{start} is over {MAX_TARGET_EXAMPLES:,}, so {MAX_TARGET_EXAMPLES:,} // {n_examples:,}"
-            f"{least} = {_times(chosen)}",
+            f"{least} = {counted(chosen, 'epoch')}",
         )
     return Epochs(
         TARGET_EPOCHS,
-        f"{start} lies between {MIN_TARGET_EXAMPLES} and {MAX_TARGET_EXAMPLES:,}, so {_times(TARGET_EPOCHS)}",
+        f"{start} lies between {MIN_TARGET_EXAMPLES} and {MAX_TARGET_EXAMPLES:,}, so {counted(TARGET_EPOCHS, 'epoch')}",
     )
 
 
 def n_steps(n_examples: int, *, batch_size: int, n_epochs: int) -> int:
     """Return the optimizer steps of a job; the last batch of an epoch may be smaller."""
     return math.ceil(n_examples / batch_size) * n_epochs
-
-
-def _times(n_epochs: int) -> str:
-    return "1 epoch" if n_epochs == 1 else f"{n_epochs} epochs"

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, overload
 
+from ftclient.data.counted import counted
 from ftclient.data.limits import OPENAI_LIMITS, Limits, Method
 from ftclient.errors import DataError
 
@@ -183,4 +184,5 @@ class Report:
 
     def __str__(self) -> str:
         """The counts in one line."""
-        return f"{self.n_examples} examples, {self.n_errors} errors, {self.n_warnings} warnings"
+        numbers = ((self.n_examples, "example"), (self.n_errors, "error"), (self.n_warnings, "warning"))
+        return ", ".join(counted(n, noun) for n, noun in numbers)

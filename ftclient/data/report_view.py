@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.text import Text
 
+from ftclient.data.counted import counted
 from ftclient.data.report import Issue, Report
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def _verdict(report: Report) -> Text:
     mark, style = ("ok", "bold green") if report.ok else ("not ready", "bold red")
     name = f"{report.source.name}: " if report.source else ""
     counts = ", ".join(
-        f"{n:,} {word}{'' if n == 1 else 's'}"
-        for n, word in ((report.n_examples, "example"), (report.n_errors, "error"), (report.n_warnings, "warning"))
+        counted(n, noun)
+        for n, noun in ((report.n_examples, "example"), (report.n_errors, "error"), (report.n_warnings, "warning"))
     )
     return Text.assemble(name, (mark, style), f"  {counts}")
 

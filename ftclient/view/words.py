@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ftclient.data.counted import counted
 from ftclient.view.scene import Scene
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ def headline(scene: Scene) -> str:
     parts = [printable(job.model), method_of(job)]
     chosen = job.hyperparameters  # null for dpo and reinforcement
     if chosen:
-        for name, value in (("epochs", chosen.n_epochs), ("batch", chosen.batch_size)):
-            if isinstance(value, int):
-                parts.append(f"{value} {name}" if name == "epochs" else f"{name} {value}")
+        if isinstance(chosen.n_epochs, int):
+            parts.append(counted(chosen.n_epochs, "epoch"))
+        if isinstance(chosen.batch_size, int):
+            parts.append(f"batch {chosen.batch_size}")
     return " · ".join(parts)
 
 

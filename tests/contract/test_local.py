@@ -37,6 +37,12 @@ def test_a_plan_says_what_a_job_would_take(api, upload):
     assert list(api.fine_tuning.jobs.list(metadata={"from": "plan"})) == []
 
 
+@pytest.mark.parametrize(("n_epochs", "words"), [(1, "1 epoch as given"), (2, "2 epochs as given")])
+def test_a_plan_counts_epochs_in_words(api, upload, n_epochs, words):
+    body = {"training_file": upload(examples(10)), "hyperparameters": {"n_epochs": n_epochs}}
+    assert post(api, "plan", model=MODEL, **body)["epochs_rule"] == words
+
+
 def test_a_plan_refuses_what_a_job_would_refuse(api, upload):
     with pytest.raises(openai.BadRequestError) as caught:
         post(api, "plan", model=MODEL, training_file=upload(examples(10)), seed=-1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclient.data.describe import svg
-from ftclient.data.describe.words import say
+from ftclient.data.describe.words import noun, say
 
 if TYPE_CHECKING:
     from ftclient.data.describe.description import Description
@@ -59,20 +59,24 @@ def _card(key: str, lang: str, inside: str) -> str:
 
 def _head(source: str, found: Mapping[str, Any], lang: str) -> str:
     tokens, check = found["tokens"], found["check"]
-    numbers = [(f"{found['n_examples']:,}", "examples")]
+    numbers = [_counted(found["n_examples"], "examples", lang)]
     if tokens:
         about = "≈ " if tokens["is_estimate"] else ""
-        numbers.append((f"{about}{tokens['total']:,}", "tokens.total"))
+        numbers.append((f"{about}{tokens['total']:,}", say("tokens.total", lang)))
         if tokens["trained"] is not None:
-            numbers.append((f"{about}{tokens['trained']:,}", "tokens.trained"))
-    numbers += [(f"{check['n_errors']:,}", "errors"), (f"{check['n_warnings']:,}", "warnings")]
-    shown = "".join(f"<div><b>{value}</b><span>{escape(say(key, lang))}</span></div>" for value, key in numbers)
+            numbers.append((f"{about}{tokens['trained']:,}", say("tokens.trained", lang)))
+    numbers += [_counted(check["n_errors"], "errors", lang), _counted(check["n_warnings"], "warnings", lang)]
+    shown = "".join(f"<div><b>{value}</b><span>{escape(words)}</span></div>" for value, words in numbers)
     counted = f"{say('tokens.note', lang)} {tokens['encoding']}" if tokens else say("tokens.none", lang)
     model = f"{found['model']}, " if found["model"] else ""
     return (
         f"<header><h1>{escape(source)}</h1><p class='soft'>{escape(say('title', lang))} ({escape(model + counted)})</p>"
         f'<div class="numbers">{shown}</div></header>'
     )
+
+
+def _counted(n: int, key: str, lang: str) -> tuple[str, str]:
+    return f"{n:,}", noun(key, lang, n=n)
 
 
 def _verdict(description: Description, lang: str) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftclient.data.describe.verdict import Advice
-from ftclient.data.describe.words import say
+from ftclient.data.describe.words import noun, say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +30,8 @@ def render(description: Description, *, lang: str) -> Group:
 
 def _parts(description: Description, lang: str) -> Iterator[RenderableType]:
     found = description.found
-    yield Text(f"{description.source}: {found['n_examples']:,} {say('examples', lang)}", style="bold")
+    n = found["n_examples"]
+    yield Text(f"{description.source}: {n:,} {noun('examples', lang, n=n)}", style="bold")
     yield _tokens(found, lang)
     yield Text()
     yield Text(say("verdict", lang), style="bold")

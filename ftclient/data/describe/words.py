@@ -19,8 +19,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "rank.3": ("look", "要確認"),
     "lines": ("lines", "行"),
     "line": ("line", "行"),
+    "examples.one": ("example", "件"),
     "examples": ("examples", "件"),
+    "errors.one": ("error", "エラー"),
     "errors": ("errors", "エラー"),
+    "warnings.one": ("warning", "警告"),
     "warnings": ("warnings", "警告"),
     "tokens": ("Tokens", "トークン"),
     "tokens.total": ("tokens in all", "総トークン数"),
@@ -165,3 +168,8 @@ def say(key: str, lang: str, **numbers: Any) -> str:
     """A phrase in a language of `LANGS`, with its numbers filled in."""
     phrase = _WORDS[key][LANGS.index(lang)]
     return phrase.format(**numbers) if numbers else phrase
+
+
+def noun(key: str, lang: str, *, n: int) -> str:
+    """The noun for `n` things: English has another one for a single thing."""
+    return say(f"{key}.one" if n == 1 else key, lang)

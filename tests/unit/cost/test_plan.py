@@ -40,7 +40,8 @@ def test_auto_epochs_follow_the_published_rule_and_explain_it(n_examples: int, n
 
 
 def test_epochs_that_were_asked_for_stand() -> None:
-    assert resolve_epochs(5, n_examples=10).n_epochs == 5
+    assert resolve_epochs(5, n_examples=10) == (5, "5 epochs, as asked for")
+    assert resolve_epochs(1, n_examples=10) == (1, "1 epoch, as asked for")
 
 
 def test_steps_round_up_within_an_epoch() -> None:

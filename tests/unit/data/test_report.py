@@ -28,6 +28,13 @@ def test_a_report_groups_issues_and_says_the_remedy_once():
     assert text.count("Use system, developer") == 1
 
 
+def test_one_of_a_kind_is_not_many():
+    alone = check_examples([chat(user("hello"), assistant("hello"))])  # ten are needed
+    assert str(alone) == "1 example, 1 error, 0 warnings"
+    ten = check_examples([chat(user("hello"), assistant("hello"))] * 10)
+    assert str(ten) == "10 examples, 0 errors, 0 warnings"
+
+
 def test_user_text_is_not_read_as_markup():
     text = shown(check_examples([chat({"role": "[red]x[/red]", "content": "a"}, assistant())]))
     assert '"[red]x[/red]" is no role.' in text

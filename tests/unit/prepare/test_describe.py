@@ -319,6 +319,16 @@ def test_the_terminal_shows_the_verdict_first(width: int):
     assert "1." in shown
 
 
+@pytest.mark.parametrize(("n", "words"), [(1, ("1", "example")), (2, ("2", "examples"))])
+def test_one_of_a_kind_is_not_many(tmp_path: Path, n: int, words: tuple[str, str]):
+    description = describe(sound(n))
+    number, noun = words
+    assert f"<b>{number}</b><span>{noun}</span>" in description.write_html(tmp_path / "a.html").read_text("utf-8")
+    screen = StringIO()
+    Console(file=screen, width=200, color_system=None, legacy_windows=False).print(description)
+    assert screen.getvalue().splitlines()[0].endswith(f": {number} {noun}")
+
+
 def test_empty_and_hopeless_files_are_described(tmp_path: Path):
     for content in (
         b"",

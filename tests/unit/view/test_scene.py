@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ftclient.jobs.follow import Poll
 from ftclient.view.plot import plot
 from ftclient.view.scene import Scene
-from ftclient.view.words import clock
+from ftclient.view.words import clock, headline
 from tests.unit.view.scenes import BORN, done, event, half_way, job, scene, step
 
 
@@ -25,6 +25,12 @@ def test_time_left_is_what_the_host_says_else_by_the_pace_so_far() -> None:
     made = scene(Poll(job(), [step(n, 120, 1.0) for n in range(1, 61)]))
     assert made.remaining_s(BORN + 61.0) == pytest.approx(60.0)
     assert scene(Poll(job(), [])).remaining_s(BORN) is None
+
+
+@pytest.mark.parametrize(("n_epochs", "words"), [(1, "1 epoch"), (4, "4 epochs")])
+def test_the_headline_counts_epochs(n_epochs: int, words: str) -> None:
+    made = scene(Poll(job(hyperparameters={"n_epochs": n_epochs, "batch_size": 8}), []))
+    assert headline(made) == f"smollm2-135m · supervised · {words} · batch 8"
 
 
 def test_an_ended_job_has_stopped_its_clock() -> None:
