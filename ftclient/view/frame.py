@@ -18,6 +18,8 @@ _WIDEST = 100
 """Wider lines are hard to read."""
 _LOW, _LOWER = 26, 20
 """Terminals of fewer lines get a smaller plot and fewer events, then no plot: the ending must fit below."""
+_BEST_LINES = 2
+"""What the ending grows by where an earlier checkpoint did better."""
 _NARROW = 50
 """Narrower pictures say the same in fewer words."""
 _ASCII = str.maketrans("·…", "-~")
@@ -36,12 +38,13 @@ class Frame:
         """Draw it into what the terminal has."""
         width = min(options.max_width, _WIDEST)
         inner, plain = width - 4, options.ascii_only
+        height = options.size.height - (_BEST_LINES if self.scene.best else 0)
         lines = [
             _cut(headline(self.scene), inner),
             _path(self.scene, plain=plain, names=inner >= _NARROW),
             *self._progress(inner, plain=plain),
-            *self._losses(inner, options.size.height, plain=plain),
-            *self._events(inner, options.size.height),
+            *self._losses(inner, height, plain=plain),
+            *self._events(inner, height),
             *self._end(),
         ]
         if plain:

@@ -13,6 +13,7 @@ from ftclient.jobs.follow import ENDED, Poll
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+    from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 _KEPT_EVENTS = 12
 _EVALUATIONS = ("full_valid_loss", "valid_loss")
@@ -37,6 +38,8 @@ class Scene:
     first_step_at: float | None = None
     progress: Mapping[str, Any] = field(default_factory=dict)
     """Speed and time left, where the host says them (`progress` of GET /v1/local/jobs/{id})."""
+    best: FineTuningJobCheckpoint | None = None
+    """The checkpoint that did better than the last one; None where none did, or before the end."""
     trouble: str | None = None
     """Why the host gives no answer just now."""
 

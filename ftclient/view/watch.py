@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
-from ftclient.errors import BackendError
+from ftclient.errors import BackendError, FtclientError
 from ftclient.jobs.follow import ENDED, Poll
 from ftclient.jobs.job import Job
 from ftclient.view.frame import Frame
@@ -18,6 +18,7 @@ from ftclient.view.words import way_back
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
+    from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 STOP = ENDED | {"paused"}
 """A paused job is shown and left: it may stay so for days."""
@@ -55,6 +56,7 @@ def watch(
         screen.show(scene, None)  # a slow host is seen to be asked
         for poll in job.polls(stop=STOP, sleep=_ticking(screen, scene)):
             scene.add(poll, details=_details(job, poll))
+            scene.best = _earlier_best(job)
             screen.show(scene, poll)
     except KeyboardInterrupt:
         screen.close()
@@ -138,3 +140,16 @@ def _details(job: Job, poll: Poll) -> dict[str, object]:
         return job.details()
     except BackendError:  # the next look will say what is wrong
         return {}
+
+
+def _earlier_best(job: Job) -> FineTuningJobCheckpoint | None:
+    """Return the checkpoint that did better than the last one of a job that has ended well, where there is one."""
+    seen = job.latest
+    if seen is None or seen.status != "succeeded" or not seen.validation_file:
+        return None
+    try:
+        result = job.result()
+    except FtclientError:  # the model is there all the same, and its name is what counts
+        return None
+    best = result.best_checkpoint
+    return best if best and best.step_number < result.checkpoints[-1].step_number else None

@@ -52,6 +52,7 @@ def ending(scene: Scene) -> list[str]:
         return [
             f"Your model{tokens}:",
             f"  {name}",
+            *_best(scene),
             "Use it:",
             f'  {scene.command} chat {name} "..."',
             f'  client.chat("{name}", "...")',
@@ -64,6 +65,13 @@ def ending(scene: Scene) -> list[str]:
     if scene.status == "paused":
         return ["Paused. Go on with:", f"  {scene.command} resume {job.id}"]
     return []
+
+
+def _best(scene: Scene) -> list[str]:
+    if scene.best is None:
+        return []
+    name = printable(scene.best.fine_tuned_model_checkpoint)
+    return [f"The checkpoint of step {scene.best.step_number:,} did better in validation:", f"  {name}"]
 
 
 def way_back(scene: Scene) -> str:

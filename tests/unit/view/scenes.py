@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from ftclient.jobs.follow import Poll
 from ftclient.view.scene import Scene
@@ -82,4 +83,13 @@ def done() -> Scene:
     ended = job("succeeded", finished_at=BORN + 130, fine_tuned_model=name, trained_tokens=63_048)
     last = [step(n, 120, 0.2) for n in range(61, 121)]
     made.add(Poll(ended, [*last, event(130, f"New fine-tuned model created: {name}")]))
+    return made
+
+
+def overfitted() -> Scene:
+    """Return a job that has ended well, but did best at step 40."""
+    made = done()
+    made.best = FineTuningJobCheckpoint.construct(
+        step_number=40, fine_tuned_model_checkpoint="ft:smollm2-135m:personal::a1b2c3d4:ckpt-step-40"
+    )
     return made

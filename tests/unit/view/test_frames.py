@@ -15,7 +15,7 @@ from rich.console import Console
 from ftclient.jobs.follow import Poll
 from ftclient.view.frame import Frame
 from ftclient.view.scene import Scene
-from tests.unit.view.scenes import BORN, done, event, half_way, job, scene, step
+from tests.unit.view.scenes import BORN, done, event, half_way, job, overfitted, scene, step
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -46,6 +46,8 @@ FRAMES = {
     "half_way_24_lines": lambda: draw(half_way(), height=24),
     "done": lambda: draw(done()),
     "done_40": lambda: draw(done(), width=40),
+    "overfitted": lambda: draw(overfitted()),
+    "overfitted_40": lambda: draw(overfitted(), width=40),
     "failed": lambda: draw(
         scene(
             Poll(
@@ -76,7 +78,7 @@ def test_a_picture_is_the_golden_one(name: str) -> None:
 @pytest.mark.parametrize("width", [20, 40, 79, 200])
 @pytest.mark.parametrize("height", [10, 18, 24, 50])
 def test_a_picture_is_never_wider_than_the_terminal(width: int, height: int) -> None:
-    for shown in (half_way(), done(), scene()):
+    for shown in (half_way(), done(), overfitted(), scene()):
         lines = draw(shown, width=width, height=height).splitlines()
         assert max(map(len, lines)) <= width
 
@@ -84,7 +86,8 @@ def test_a_picture_is_never_wider_than_the_terminal(width: int, height: int) -> 
 @pytest.mark.parametrize("height", [18, 20, 24, 30])
 def test_the_ending_fits_under_the_plot(height: int) -> None:
     """Or the name of the model would be cut off."""
-    assert len(draw(done(), height=height).splitlines()) < height
+    for shown in (done(), overfitted()):
+        assert len(draw(shown, height=height).splitlines()) < height
 
 
 def test_text_from_outside_cannot_move_the_cursor_or_be_read_as_markup() -> None:

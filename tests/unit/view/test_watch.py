@@ -22,10 +22,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def started(ft_client: Client):
-    """A job of 24 timed steps."""
-    data = Dataset(
+def questions() -> Dataset:
+    return Dataset(
         {
             "messages": [
                 {"role": "user", "content": f"What is {n} plus one?"},
@@ -34,6 +32,12 @@ def started(ft_client: Client):
         }
         for n in range(12)
     )
+
+
+@pytest.fixture
+def started(ft_client: Client):
+    """A job of 24 timed steps."""
+    data = questions()
     local = LocalOptions(simulate=Simulate(speed="timed", seconds_per_step=0.02))
     plan = ft_client.plan(
         data, model="smollm2-135m", method=Supervised(n_epochs=2, batch_size=1), local=local, suffix="watched"
@@ -52,6 +56,27 @@ def test_without_a_terminal_there_are_plain_lines_and_nothing_twice(started) -> 
     events = [line for line in lines if "Step " in line]
     assert len(events) == len(set(events))
     assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.parametrize(("n_epochs", "has_valid"), [(20, True), (2, True), (20, False)])
+def test_the_end_names_the_best_checkpoint_where_the_last_is_not_the_best(
+    ft_client: Client,
+    n_epochs: int,
+    has_valid: bool,  # noqa: FBT001 - a case of the table
+) -> None:
+    """Simulated losses fall and are noisy: of many epochs an earlier one is the best, of two the last."""
+    data = questions()
+    method = Supervised(n_epochs=n_epochs, batch_size=12)
+    plan = ft_client.plan(data, valid=data if has_valid else None, model="smollm2-135m", method=method, seed=4)
+    started = ft_client.train(plan)
+    console = Console(file=io.StringIO(), width=200)
+    watch(started, console=console)
+    text, result = console.file.getvalue(), started.result()
+    is_earlier = n_epochs > 2 and has_valid
+    assert (result.best_checkpoint is not result.checkpoints[-1]) == is_earlier
+    assert ("did better" in text) == is_earlier
+    assert not is_earlier or f"  {result.best_model}\n" in text
+    assert f"  {result.model}\n" in text
 
 
 def test_on_a_terminal_the_last_picture_stays(started) -> None:
