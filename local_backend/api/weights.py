@@ -52,7 +52,7 @@ def export(
     ref = here.find_model(model)
     if here.engine_of(model) != "torch":
         raise ApiError("The simulated engine has no weights to export.", param="model", code="export_not_supported")
-    from local_backend.engine.export import export as write_export
+    from local_backend.engine.exports.export import export as write_export
 
     folder = here.store.incoming / random_text(24)
     try:

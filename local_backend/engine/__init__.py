@@ -65,7 +65,7 @@ class TorchEngine:
         """Start answering."""
         with self._lock:
             if self._speaker is None:
-                from local_backend.engine.serving import Speaker
+                from local_backend.engine.generation.serving import Speaker
 
                 self._speaker = Speaker(self._settings)
         answer: Answer = self._speaker.chat(model, request)

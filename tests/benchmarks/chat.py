@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from local_backend.engine.serving import Speaker
+from local_backend.engine.generation.serving import Speaker
 from local_backend.engine.weights import ensure
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef

@@ -11,9 +11,9 @@ import pytest
 import torch
 import transformers
 
-from local_backend.engine.export import export
-from local_backend.engine.export_ollama import frame_of, go_template
-from local_backend.engine.serving import Speaker
+from local_backend.engine.exports.export import export
+from local_backend.engine.exports.ollama import frame_of, go_template
+from local_backend.engine.generation.serving import Speaker
 from local_backend.engine.template import Template
 from local_backend.engine.weights import ensure
 from local_backend.models import reference

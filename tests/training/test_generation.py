@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from local_backend.engine.serving import Deltas, Speaker
+from local_backend.engine.generation.serving import Deltas, Speaker
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
 from tests.training.chatty import OTHER_SHAPES, SHAPES, write_adapter, write_tiny

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local_backend.engine.generate_cache import Cache, CacheShape, restore, snapshot
-from local_backend.engine.generate_text import TextStream, Vocabulary
-from local_backend.engine.sampling import Sampling, choose, numbers_for
+from local_backend.engine.generation.cache import Cache, CacheShape, restore, snapshot
+from local_backend.engine.generation.sampling import Sampling, choose, numbers_for
+from local_backend.engine.generation.text import TextStream, Vocabulary
 from local_backend.task import TokenLogprob
 from tests.training.chatty import tiny_tokenizer
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from local_backend.engine.export import export
-from local_backend.engine.serving import Speaker
+from local_backend.engine.exports.export import export
+from local_backend.engine.generation.serving import Speaker
 from local_backend.engine.weights import ensure
 from local_backend.models import CATALOGUE, find
 from local_backend.settings import Settings

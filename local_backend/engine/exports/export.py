@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from local_backend.engine.export_gguf import Quantisation, write_gguf
-from local_backend.engine.export_ollama import modelfile
-from local_backend.engine.merge import Verified, merge
+from local_backend.engine.exports.gguf import Quantisation, write_gguf
+from local_backend.engine.exports.merge import Verified, merge
+from local_backend.engine.exports.ollama import modelfile
 from local_backend.engine.template import Template
 from local_backend.engine.weights import ModelDir, ensure
 from local_backend.models import find

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from local_backend.engine.generate_cache import Row, Snapshot, snapshot
+from local_backend.engine.generation.cache import Row, Snapshot, snapshot
 
 _WORTH_KEEPING_TOKENS = 32
 """Fewer new tokens than this are computed again sooner than they are looked up and copied."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from local_backend.engine.generate_lora import LayerAdapter, RoutedLinear, Routing, read_adapter, route
+from local_backend.engine.generation.lora import LayerAdapter, RoutedLinear, Routing, read_adapter, route
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
 from local_backend.task import UserError

@@ -10,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from local_backend.engine.generate import Run
-from local_backend.engine.generate_lora import Adapter
-from local_backend.engine.generate_text import TextStream, Vocabulary
-from local_backend.engine.sampling import Sampling, numbers_for
-from local_backend.engine.serving_load import Loaded, load
+from local_backend.engine.generation.batch import Run
+from local_backend.engine.generation.load import Loaded, load
+from local_backend.engine.generation.lora import Adapter
+from local_backend.engine.generation.sampling import Sampling, numbers_for
+from local_backend.engine.generation.text import TextStream, Vocabulary
 from local_backend.engine.weights import ensure
 from local_backend.settings import Settings
 from local_backend.task import Answer, ChatRequest, Delta, ModelRef, UserError

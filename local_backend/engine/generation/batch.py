@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from local_backend.engine.generate_attention import DecodeStep, PrefillStep, Step
-from local_backend.engine.generate_cache import Cache, CacheShape, Row, copy_tokens, restore
-from local_backend.engine.generate_lora import Adapter, Routing
-from local_backend.engine.generate_prefix import Prefixes
-from local_backend.engine.generate_text import TextStream, Vocabulary
-from local_backend.engine.sampling import Chosen, Sampling, choose
+from local_backend.engine.generation.attention import DecodeStep, PrefillStep, Step
+from local_backend.engine.generation.cache import Cache, CacheShape, Row, copy_tokens, restore
+from local_backend.engine.generation.lora import Adapter, Routing
+from local_backend.engine.generation.prefix import Prefixes
+from local_backend.engine.generation.sampling import Chosen, Sampling, choose
+from local_backend.engine.generation.text import TextStream, Vocabulary
 from local_backend.task import Delta, TokenLogprob
 
 _MOST_ROWS = 64

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from local_backend.engine.generate_cache import Lane, Row
+from local_backend.engine.generation.cache import Lane, Row
 
 ATTENTION = "ftclient_serving"
 """Name under which transformers finds `attend`."""

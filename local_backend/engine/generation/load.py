@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_backend.engine import generate_attention
 from local_backend.engine.device import Machine, choose_machine
-from local_backend.engine.generate import Batch
-from local_backend.engine.generate_cache import CacheShape
-from local_backend.engine.generate_lora import Adapter, Routing, read_adapter, route
-from local_backend.engine.generate_plain import PlainBatch
-from local_backend.engine.generate_text import Vocabulary
+from local_backend.engine.generation import attention as decode_attention
+from local_backend.engine.generation.batch import Batch
+from local_backend.engine.generation.cache import CacheShape
+from local_backend.engine.generation.lora import Adapter, Routing, read_adapter, route
+from local_backend.engine.generation.plain import PlainBatch
+from local_backend.engine.generation.text import Vocabulary
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
 from local_backend.task import UserError
 
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text"})
-"""Model types whose attention is nothing but `generate_attention`'s; all others take `generate_plain`'s path."""
+"""Model types whose attention is nothing but `attention`'s; all others take `plain`'s path."""
 
 _NO_LIMIT_TOKENS = 2**20
 _PREFIX_BYTES = 512 * 2**20
@@ -68,7 +68,7 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             is_known = config.model_type in ARCHITECTURES
-            attention = {"attn_implementation": generate_attention.register()} if is_known else {}
+            attention = {"attn_implementation": decode_attention.register()} if is_known else {}
             options = {"dtype": machine.dtype, "local_files_only": True, **attention}
             model = AutoModelForCausalLM.from_pretrained(folder, **options)
     except ValueError as error:

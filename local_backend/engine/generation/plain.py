@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from local_backend.engine.generate import Run
-from local_backend.engine.generate_lora import Routing
-from local_backend.engine.generate_text import Vocabulary
-from local_backend.engine.sampling import choose
+from local_backend.engine.generation.batch import Run
+from local_backend.engine.generation.lora import Routing
+from local_backend.engine.generation.sampling import choose
+from local_backend.engine.generation.text import Vocabulary
 
 
 class PlainBatch:
