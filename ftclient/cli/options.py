@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -50,3 +54,34 @@ MultiplierOption = Annotated[
     float | None, typer.Option("--rate-multiplier", callback=_positive, help="Times the host's own rate.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def with_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose parameters that are dataclasses have become options, one for each field.
+
+    Commands that take the same options then share the class, and get an instance of it.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    given = signature.parameters.values()
+    kinds: dict[str, Any] = {each.name: each.annotation for each in given}
+    groups = {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    names = {name: [field.name for field in dataclasses.fields(group)] for name, group in groups.items()}
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        made = {name: group(**{each: values.pop(each) for each in names[name]}) for name, group in groups.items()}
+        command(**values, **made)
+
+    flat = [each for one in given for each in (_options_of(groups[one.name]) if one.name in groups else (one,))]
+    wrapped.__signature__ = signature.replace(parameters=flat)  # type: ignore[attr-defined]  # functools.wraps hides that functions take attributes
+    return wrapped
+
+
+def _options_of(group: type[Any]) -> Iterator[inspect.Parameter]:
+    """Yield a keyword-only parameter for each field; those without a default come first, as in the class."""
+    hints = get_type_hints(group, include_extras=True)
+    for field in dataclasses.fields(group):
+        default = inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[field.name]
+        )

@@ -1,0 +1,129 @@
+"""What `plan` and `train` are both told: one declaration of each option, and the way from them to a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ftclient.cli.downloads import fetch_model
+from ftclient.cli.options import MethodOption, MultiplierOption, RateOption
+from ftclient.cli.session import current, err
+
+if TYPE_CHECKING:
+    from ftclient.client import Client
+    from ftclient.cost.plan import Plan
+    from ftclient.data import Dataset
+    from ftclient.jobs.local_options import LocalOptions
+    from ftclient.jobs.methods import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """Which job is meant."""
+
+    model: Annotated[str, typer.Option("--model", help="The model to start from, such as smollm2-135m.")]
+    valid: Annotated[
+        str | None,
+        typer.Option("--valid", metavar="FILE|SHARE", help="A validation file, or a share of FILE such as 10%."),
+    ] = None
+    suffix: Annotated[str | None, typer.Option(help="Part of the tuned model's name.")] = None
+    seed: Annotated[int | None, typer.Option(min=0, max=2147483647, help="Makes the run repeatable.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions:
+    """How it learns."""
+
+    method: MethodOption = "supervised"
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=50, help="Passes over the data.")] = None
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, max=256, help="Examples a step.")] = None
+    learning_rate: RateOption = None
+    learning_rate_multiplier: MultiplierOption = None
+    tune: Annotated[
+        str | None, typer.Option("--tune", metavar="lora|full|head|last:N", help="What is trained (local backend).")
+    ] = None
+
+
+def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptions) -> Plan:
+    """Return the plan of the job that the options describe, with the model fetched first where that is needed."""
+    method, local = _method(learning), _local(learning)
+    train, valid = _datasets(file, job.valid)
+    fetch_model(client, job.model)
+    with err().status("Checking the data and working out the plan ..."):
+        return client.plan(
+            train, valid=valid, model=job.model, method=method, local=local, suffix=job.suffix, seed=job.seed
+        )
+
+
+def _datasets(file: Path, valid: str | None) -> tuple[Dataset, Dataset | None]:
+    from ftclient.data import Dataset
+
+    data = Dataset.read(file)
+    if valid is None:
+        return data, None
+    if valid.endswith("%"):
+        share = _share(valid)
+        train_data, valid_data = data.split(1 - share, share)
+        return train_data, valid_data
+    if not Path(valid).is_file():
+        raise typer.BadParameter(f"there is no file {valid}; a share ends in %, such as 10%", param_hint="--valid")
+    return data, Dataset.read(valid)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text[:-1]) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise typer.BadParameter(f"{text} is no share between 0% and 100%", param_hint="--valid")
+    return share
+
+
+def _method(given: LearningOptions) -> Method:
+    from ftclient.jobs.methods import DPO, Supervised
+
+    numbers: dict[str, Any] = {
+        "n_epochs": given.epochs,
+        "batch_size": given.batch_size,
+        "learning_rate_multiplier": given.learning_rate_multiplier,
+    }
+    chosen = {key: value for key, value in numbers.items() if value is not None}
+    if given.learning_rate is not None and current.host.learning_rate == "absolute":
+        chosen["learning_rate_multiplier"] = given.learning_rate
+    if given.method == "reinforcement":
+        raise typer.BadParameter(
+            "reinforcement needs a grader, which the command line cannot take; use Reinforcement(grader=...) in Python",
+            param_hint="--method",
+        )
+    return DPO(**chosen) if given.method == "dpo" else Supervised(**chosen)
+
+
+def _local(given: LearningOptions) -> LocalOptions | None:
+    host, learning_rate = current.host, given.learning_rate
+    if learning_rate is not None and not host.is_local and host.learning_rate != "absolute":
+        raise typer.BadParameter(
+            f"{host.title} takes only multiples of its own rate: use --rate-multiplier",
+            param_hint="--learning-rate",
+        )
+    if given.tune is None and (learning_rate is None or not host.is_local):
+        return None
+    from ftclient.jobs.local_options import LocalOptions
+
+    tune = {"tune": _tune(given.tune)} if given.tune else {}
+    return LocalOptions(**tune, learning_rate=learning_rate)
+
+
+def _tune(text: str) -> Any:
+    from ftclient.jobs.local_options import Full, Head, LastLayers, LoRA
+
+    name, _, n = text.partition(":")
+    if name == "last" and n.isdigit() and int(n) > 0:
+        return LastLayers(n=int(n))
+    whole = {"lora": LoRA, "full": Full, "head": Head}.get(text)
+    if whole is None:
+        raise typer.BadParameter(f"{text!r} is none of lora, full, head, last:N", param_hint="--tune")
+    return whole()
