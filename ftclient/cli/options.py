@@ -63,8 +63,7 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """
     signature = inspect.signature(command, eval_str=True)
     given = signature.parameters.values()
-    kinds: dict[str, Any] = {each.name: each.annotation for each in given}
-    groups = {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+    groups: dict[str, Any] = {each.name: each.annotation for each in given if dataclasses.is_dataclass(each.annotation)}
     names = {name: [field.name for field in dataclasses.fields(group)] for name, group in groups.items()}
 
     @functools.wraps(command)
