@@ -14,6 +14,8 @@ from ftclient.data.counted import counted
 from ftclient.data.limits import LOCAL_LIMITS
 from ftclient.data.reader import parse_line
 from ftclient.data.report import Issue, Report
+from ftclient.data.tokens import TokenCount
+from local_backend.images import with_image_issues
 from local_backend.models import CATALOGUE
 from local_backend.settings import Settings
 from local_backend.store.blobs import blob_path
@@ -92,7 +94,9 @@ def n_steps(n_examples: int, *, n_epochs: int, batch_size: int) -> int:
 def check(path: Path, model: ModelRef, *, method: MethodName, engine: Engine) -> Report:
     """Check a training file with the model's own tokenizer: an example beyond its context is an error."""
     limits = replace(LOCAL_LIMITS, context_tokens=_context_tokens(model, engine, path))
-    return check_file(path, method=method, limits=limits, encoding=None, count_tokens=_counter(model, method, engine))
+    count = _counter(model, method, engine)
+    report = check_file(path, method=method, limits=limits, encoding=None, count_tokens=count)
+    return with_image_issues(report, path)
 
 
 def count_examples(path: Path) -> int:
@@ -101,10 +105,15 @@ def count_examples(path: Path) -> int:
         return sum(1 for line in file if line.strip())
 
 
-def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[Mapping[str, Any]], int] | None:
+def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[Mapping[str, Any]], TokenCount] | None:
     if method == "reinforcement":
         return None
-    return lambda example: len(engine.render(model, example, method))
+
+    def count(example: Mapping[str, Any]) -> TokenCount:
+        tokens = engine.render(model, example, method)
+        return TokenCount(len(tokens), sum(token["weight"] != 0 for token in tokens), is_estimate=False)
+
+    return count
 
 
 def _context_tokens(model: ModelRef, engine: Engine, path: Path) -> int:
@@ -140,6 +149,7 @@ def _check(job: JobRow, blobs: Path, *, param: str) -> Report:
         encoding=None,
         max_workers=0,
     )
+    report = with_image_issues(report, path)
     if not report.ok:
         raise job_error(report, job=job, param=param)
     return report

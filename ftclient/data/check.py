@@ -97,7 +97,8 @@ def check_file(
         method: What the file is for.
         limits: What the host accepts.
         is_training: False for validation files, which may be short.
-        count_tokens: Counts the tokens of a sound example; replaces `encoding` and keeps the work in this process.
+        count_tokens: Counts the tokens of a sound example by the model's own tokenizer; replaces `encoding` and keeps
+            the work in this process.
         encoding: tiktoken encoding that counts tokens; None does not count.
         progress: Called after each block with the bytes done and the bytes in all.
         max_workers: Number of worker processes; 0 works in this one. By default as many as there are processors, up
@@ -137,7 +138,7 @@ def _check_stream(
         tally.add(result.tally)
     log.extend(source.problems)
     log.extend(_whole_file(tally, rules.limits, is_training=is_training, has_problems=bool(source.problems)))
-    counted_by = "count_tokens" if count_tokens is not None else rules.encoding
+    counted_by = rules.encoding if count_tokens is None else "the model's own tokenizer"
     stats = summarize(tally, n_bytes=source.n_bytes, encoding=counted_by)
     stats["sha256"] = source.sha256.hexdigest()
     n_warnings = len(log) - log.n_errors

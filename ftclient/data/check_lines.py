@@ -18,9 +18,9 @@ from ftclient.data.limits import Limits, Method
 from ftclient.data.reader import Line, clean_text, has_spaced_keys, lines, parse_line
 from ftclient.data.report import Issue
 from ftclient.data.text_counter import TextCounter
-from ftclient.data.tokens import DEFAULT_ENCODING, parts_of
+from ftclient.data.tokens import DEFAULT_ENCODING, TokenCount, parts_of
 
-CountTokens = Callable[[Mapping[str, Any]], int]
+CountTokens = Callable[[Mapping[str, Any]], TokenCount]
 """Counts the tokens of one example, where the model's own tokenizer is at hand."""
 
 Labels = tuple[str, ...]
@@ -181,7 +181,9 @@ class BlockChecker:
         tally.counts["with_tools"] += parts.n_tools > 0
         if self._count_tokens is not None:
             if is_sound:
-                self._take_counts(result, [number], [self._count_tokens(example)])
+                count = self._count_tokens(example)
+                tally.counts["trained_tokens"] += count.trained
+                self._take_counts(result, [number], [count.total])
             return
         tally.counts["estimated"] += parts.is_estimate
         labels = tuple(label if label in _LABELS else "unknown" for label in parts.labels)

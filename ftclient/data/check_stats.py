@@ -15,7 +15,8 @@ class Tally:
     """Counts that can be added."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    """lines, examples, blank_lines, images, with_images, with_tools, estimated, tokens, trained_tokens."""
+    """lines, examples, blank_lines, images, with_images, with_tools, estimated; where a tokenizer of
+    its own counts, trained_tokens."""
     formats: Counter[str] = field(default_factory=Counter)
     shapes: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """How often each sequence of roles occurs."""
@@ -82,8 +83,8 @@ def _tokens(tally: Tally, encoding: str) -> dict[str, Any]:
     return {
         "encoding": encoding,
         "total": total,
-        "trained": tally.label_tokens["assistant"],
-        "by_role": by_label,
+        "trained": tally.counts["trained_tokens"] + tally.label_tokens["assistant"],
+        "by_role": by_label if tally.label_tokens else {},
         "per_example": spread(tally.example_tokens),
         "is_estimate": tally.counts["estimated"] > 0,
         "n_estimated_examples": tally.counts["estimated"],

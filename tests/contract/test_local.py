@@ -57,7 +57,11 @@ def test_a_check_finds_examples_beyond_the_models_context(api, upload):
     assert [(issue["line"], issue["code"], issue["severity"]) for issue in report["issues"]] == [
         (11, "too_long", "error")
     ]
-    assert post(api, "check", model=MODEL, training_file=upload(examples(10)))["ok"]
+    sound = post(api, "check", model=MODEL, training_file=upload(examples(10)))
+    assert sound["ok"]
+    tokens = sound["stats"]["tokens"]
+    assert tokens["encoding"] == "the model's own tokenizer"
+    assert 0 < tokens["trained"] < tokens["total"]
 
 
 def test_rendering_shows_the_weight_of_every_token(api):

@@ -14,6 +14,7 @@ import pytest
 
 from ftclient.data import LOCAL_LIMITS, OPENAI_LIMITS, Issue, Limits, check_examples, check_file
 from ftclient.data.findings import CODES, WARNINGS
+from ftclient.data.tokens import TokenCount
 
 TOOL = {
     "type": "function",
@@ -373,7 +374,7 @@ def test_own_tokenizer_counts_sound_examples_only():
 
     def count(example):
         seen.append(example)
-        return 99
+        return TokenCount(99, trained=7, is_estimate=False)
 
     lines = [chat(user(), assistant()), chat(user("")), chat(user(), assistant("b"))]
     report = check_examples(
@@ -381,7 +382,8 @@ def test_own_tokenizer_counts_sound_examples_only():
     )
     assert [issue.line for issue in report.issues if issue.code == "too_long"] == [1, 3]
     assert seen == [lines[0], lines[2]]
-    assert report.stats["tokens"]["total"] == 198
+    assert (report.stats["tokens"]["total"], report.stats["tokens"]["trained"]) == (198, 14)
+    assert report.stats["tokens"]["encoding"] == "the model's own tokenizer"
 
 
 @pytest.mark.parametrize(
