@@ -64,7 +64,10 @@ class ImageRules:
 
     def _check_content(self, found: Findings, content: bytes, path: str) -> None:
         image = inspect_image(content)
-        if image.format is None:
+        if self._limits.images == "any":
+            if image.format is None and image.label != "GIF":
+                found.add("image_format", path, f"The content is {image.label}, not JPEG, PNG, WebP or GIF.")
+        elif image.format is None:
             found.add("image_format", path, f"The content is {image.label}, not JPEG, PNG or WebP.")
         elif image.colors not in {"RGB", "RGBA"}:
             found.add("image_format", path, f"The {image.label} has {image.colors} colours, not RGB or RGBA.")

@@ -27,6 +27,8 @@ class Limits:
     """Most images in one example (Azure: 64)."""
     max_image_bytes: int = MAX_IMAGE_BYTES
     """Largest image, in decoded bytes."""
+    images: Literal["rgb", "any"] = "rgb"
+    """`rgb`: JPEG, PNG and WebP with RGB or RGBA colours. `any`: GIF and other colours too; they are converted."""
     weights: Literal["binary", "real"] = "binary"
     """What the `weight` of an assistant message may be: 0 or 1, or any finite number from 0."""
     special_tokens: frozenset[str] = OPENAI_SPECIAL_TOKENS
@@ -44,7 +46,7 @@ class Limits:
 
 
 OPENAI_LIMITS = Limits()
-LOCAL_LIMITS = Limits(weights="real", too_long="error")
+LOCAL_LIMITS = Limits(images="any", weights="real", too_long="error")
 
 _CONTEXT_TOKENS = (
     ("gpt-4.1", 65_536),
