@@ -24,8 +24,8 @@ GIVE_UP_S = 5.0
 
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _TEXTS = re.compile(
-    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|preprocessor_config)"
-    r"\.json|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|LICENSE(\.\w+)?"
+    r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|processor_config)\.json|"
+    r"(video_)?preprocessor_config\.json|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|LICENSE(\.\w+)?"
 )
 
 
