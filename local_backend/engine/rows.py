@@ -34,7 +34,8 @@ def read_rows(path: Path, *, template: Template, context_tokens: int, method: Me
         JobError: A line can't be rendered, trains nothing or is longer than the context; names the line.
     """
     rows = [
-        Row(line, _render(example, line, template, method, param)) for line, example in _examples(path, param=param)
+        Row(line, _render(example, line, template, method, param))
+        for line, example in numbered_examples(path, param=param)
     ]
     for row in rows:
         _check_length(row, context_tokens, param)
@@ -54,14 +55,19 @@ def step_indices(n: int, *, batch_size: int, seed: int, step: int) -> list[int]:
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-def _examples(path: Path, *, param: str) -> Iterator[tuple[int, Any]]:
+def numbered_examples(path: Path, *, param: str) -> Iterator[tuple[int, Any]]:
+    """Yield line number and JSON object of every example in a file.
+
+    Raises:
+        JobError: A line is no JSON object; names it.
+    """
     with reader.open_binary(path) as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
             line = reader.parse_line(raw.rstrip(b"\n"))
             if not line.is_json or not isinstance(line.value, dict):
-                raise _broken(number, "It is not a JSON object.", param)
+                raise invalid_line(number, "It is not a JSON object.", param)
             yield number, line.value
 
 
@@ -71,9 +77,9 @@ def _render(
     try:
         return template.render_pair(example) if method == "dpo" else tuple(template.render(example))
     except UserError as error:
-        raise _broken(line, error.message, param) from error
+        raise invalid_line(line, error.message, param) from error
     except (KeyError, TypeError) as error:
-        raise _broken(line, f"{error!s:.60} is missing or of the wrong type.", param) from error
+        raise invalid_line(line, f"{error!s:.60} is missing or of the wrong type.", param) from error
 
 
 def _check_length(row: Row, context_tokens: int, param: str) -> None:
@@ -83,10 +89,11 @@ def _check_length(row: Row, context_tokens: int, param: str) -> None:
             f"It has {longest:,} tokens, and the model's context holds {context_tokens:,}. Nothing is cut in silence: "
             "shorten or remove it."
         )
-        raise _broken(row.line, what, param)
+        raise invalid_line(row.line, what, param)
 
 
-def _broken(line: int, what: str, param: str) -> JobError:
+def invalid_line(line: int, what: str, param: str) -> JobError:
+    """The error with which a job ends over a line of one of its files."""
     name = param.replace("_", " ")
     text = f"The job failed due to an invalid {name}. Line {line}: {what}"
     return JobError("invalid_" + param, text, param=param)

@@ -1,1 +1,1 @@
-"""Classifiers of texts and images: a head on a base model, through the same jobs as chat models."""
+"""Classifiers on any base model: texts and images in, labels out. The last layer is replaced, and as much as wanted."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from local_backend import images
+from ftclient.data.decoding import BadImageError, decode
 from local_backend.engine.quiet import quiet
 from local_backend.task import JobError, UserError
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def load(data: bytes, *, line: int, param: str = "training_file") -> Image:
-    """Decode an image of a file to RGB, the right way up; see `local_backend.images.decode`.
+    """Decode an image of a file to RGB, the right way up; see `ftclient.data.decoding.decode`.
 
     Raises:
         JobError: It is damaged, too large or of another kind; the text names the line.
     """
     try:
-        return images.decode(data)
-    except images.BadImageError as error:
+        return decode(data)
+    except BadImageError as error:
         name = param.replace("_", " ")
         text = f"The job failed due to an invalid {name}. Line {line}: {error}"
         raise JobError(f"invalid_{param}", text, param=param) from error
