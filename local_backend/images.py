@@ -1,17 +1,14 @@
-"""Images in training files and prompts: decoded safely, whatever their bytes are, and complained about by line.
-
-What the header says is believed only to refuse: nothing is decoded before its size is known, and memory stays bounded.
-"""
+"""Images in training files and prompts: decoded where they stand in a message, complained about by line."""
 
 from __future__ import annotations
 
 import heapq
-import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftclient.data.decoding import BadImageError, decode, n_frames
 from ftclient.data.findings import HINTS
 from ftclient.data.images import BadImageUrlError, decode_data_url, inspect_image
 from ftclient.data.reader import open_binary, parse_line
@@ -21,63 +18,12 @@ from local_backend.task import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 50_000_000
-"""A larger image is refused unread: decoded, it would take more than 200 MB."""
-LARGE_PIXELS = 16_000_000
-"""A larger image is shrunk by a whole factor right after it is decoded (a JPEG while it is); no model sees so much."""
+__all__ = ["BadImageError", "decode", "decode_part", "from_url", "image_issues", "n_frames", "with_image_issues"]
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _LABELS = frozenset({"PNG", "JPEG", "WebP", "GIF"})
-_ANIMATED_FORMATS = frozenset({"PNG", "WEBP", "GIF"})
 _DATA_ONLY = (
     "Put the image into the line as data:image/png;base64,... (`ftclient convert` does that): nothing is fetched."
 )
-
-
-class BadImageError(ValueError):
-    """An image that cannot be used; the text says why, for people."""
-
-    def __init__(self, message: str, *, code: str = "image_format") -> None:
-        super().__init__(message)
-        self.code = code
-        """As the checker calls it: `image_format`, `image_too_large` or `image_url_invalid`."""
-
-
-def decode(data: bytes) -> Image:
-    """Decode an image to RGB, the right way up.
-
-    Of an animation it is the first frame. Transparency is laid on white, 16 bits become 8, CMYK, grey and palettes
-    become RGB, and what has more than 16 megapixels is shrunk by a whole factor.
-
-    Raises:
-        BadImageError: It is no PNG, JPEG, WebP or GIF, is damaged or cut off, or has more than 50 megapixels.
-    """
-    image = _opened(data)
-    if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width:,} x {image.height:,} pixels"
-        text = f"The image has {size}; at most {MAX_PIXELS // 1_000_000} megapixels are decoded."
-        raise BadImageError(text, code="image_too_large")
-    try:
-        # Decoding whole eighths of a JPEG's blocks takes a fraction of the time and memory; other formats ignore it.
-        factor = _shrink_factor(image)
-        image.draft(None, (image.width // factor, image.height // factor))
-        image.load()
-        upright = _to_rgb(_upright(image))
-    except Exception as error:
-        raise BadImageError(f"The {image.format} is damaged or cut off: {_short(error)}.") from error
-    factor = _shrink_factor(upright)
-    return upright if factor == 1 else upright.reduce(factor)
-
-
-def n_frames(data: bytes) -> int:
-    """How many pictures an image shows one after the other; 1 for one that stands still."""
-    image = _opened(data)
-    if image.format not in _ANIMATED_FORMATS:
-        return 1
-    try:
-        return int(getattr(image, "n_frames", 1))
-    except Exception as error:
-        raise BadImageError(f"The {image.format} is damaged or cut off: {_short(error)}.") from error
 
 
 def from_url(url: str) -> bytes:
@@ -164,68 +110,3 @@ def _image_urls(example: Any) -> Iterator[tuple[str, str]]:
 def _listed(items: Any) -> Iterable[tuple[int, dict[str, Any]]]:
     found = items if isinstance(items, list) else []
     return ((i, item) for i, item in enumerate(found) if isinstance(item, dict))
-
-
-def _opened(data: bytes) -> Image:
-    """The image by its header; nothing is decoded yet."""
-    from PIL import Image, UnidentifiedImageError
-
-    seen = inspect_image(data)
-    if (seen.width_px or 0) * (seen.height_px or 0) > MAX_PIXELS:
-        text = (
-            f"The {seen.label} has {seen.width_px:,} x {seen.height_px:,} pixels; at most "
-            f"{MAX_PIXELS // 1_000_000} megapixels are decoded."
-        )
-        raise BadImageError(text, code="image_too_large")
-    try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.DecompressionBombError as error:
-        raise BadImageError(f"The {seen.label} would unpack to far too many pixels.", code="image_too_large") from error
-    except UnidentifiedImageError as error:
-        text = f"The content is {seen.label}, not PNG, JPEG, WebP or GIF."
-        raise BadImageError(text if seen.format is None else f"The {seen.label} is damaged or cut off.") from error
-    except Exception as error:
-        raise BadImageError(f"The {seen.label} is damaged: {_short(error)}.") from error
-
-
-def _shrink_factor(image: Image) -> int:
-    factor = 1
-    while (image.width // factor) * (image.height // factor) > LARGE_PIXELS:
-        factor += 1
-    return factor
-
-
-def _upright(image: Image) -> Image:
-    """Turned as the camera says; a damaged note about that says nothing."""
-    from PIL import ImageOps
-
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - whatever the note holds, the picture itself is sound
-        return image
-
-
-def _to_rgb(image: Image) -> Image:
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        return _eight_bits(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    shown = image.convert("RGBA")
-    white = Image.new("RGB", shown.size, "white")
-    white.paste(shown, mask=shown.getchannel("A"))
-    return white
-
-
-def _eight_bits(image: Image) -> Image:
-    """16 bits a pixel as 8; Pillow would cut off what lies above 255."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.uint32) >> 8
-    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
-
-
-def _short(error: Exception) -> str:
-    return str(error)[:80].rstrip(".") or type(error).__name__

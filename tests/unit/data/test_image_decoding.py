@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ftclient.data import LOCAL_LIMITS, check_file
-from local_backend import images
+from ftclient.data.decoding import BadImageError, decode
+from local_backend.images import with_image_issues
 
 PICTURE = Image.fromarray((np.random.default_rng(0).random((64, 48, 3)) * 255).astype(np.uint8))
 RAMP_16_BIT = Image.fromarray((np.arange(64 * 48).reshape(64, 48) * 20).astype(np.uint16))
@@ -63,30 +64,30 @@ def turned():
     ],
 )
 def test_formats_and_colours_come_out_as_the_same_picture(content, tolerance):
-    found = np.asarray(images.decode(content), dtype=float)
+    found = np.asarray(decode(content), dtype=float)
     assert abs(found - np.asarray(PICTURE, dtype=float)).mean() <= tolerance
-    assert images.decode(content).mode == "RGB"
+    assert decode(content).mode == "RGB"
 
 
 def test_sixteen_bits_become_eight_by_their_upper_half():
-    found = np.asarray(images.decode(encoded(RAMP_16_BIT)))
+    found = np.asarray(decode(encoded(RAMP_16_BIT)))
     assert (found[..., 0] == np.asarray(RAMP_16_BIT) >> 8).all()
 
 
 def test_what_is_transparent_is_white():
     clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
-    assert images.decode(encoded(clear)).getpixel((1, 1)) == (255, 255, 255)
+    assert decode(encoded(clear)).getpixel((1, 1)) == (255, 255, 255)
     palette = Image.new("P", (4, 4), 0)
-    assert images.decode(encoded(palette, transparency=0)).getpixel((1, 1)) == (255, 255, 255)
+    assert decode(encoded(palette, transparency=0)).getpixel((1, 1)) == (255, 255, 255)
 
 
 def test_a_photograph_is_turned_as_the_camera_says():
-    assert images.decode(turned()).size == (PICTURE.height, PICTURE.width)
+    assert decode(turned()).size == (PICTURE.height, PICTURE.width)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_thirty_megapixels_are_shrunk_by_a_whole_factor(kind):
-    assert images.decode(encoded(Image.new("RGB", (6000, 5000), "red"), kind)).size == (3000, 2500)
+    assert decode(encoded(Image.new("RGB", (6000, 5000), "red"), kind)).size == (3000, 2500)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +106,13 @@ def test_thirty_megapixels_are_shrunk_by_a_whole_factor(kind):
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_a_reason(content, code, words):
-    with pytest.raises(images.BadImageError, match=words) as caught:
-        images.decode(content)
+    with pytest.raises(BadImageError, match=words) as caught:
+        decode(content)
     assert caught.value.code == code
 
 
 def test_content_beyond_the_promised_size_is_not_unpacked():
-    assert images.decode(png_of_size(4, 4)).size == (4, 4)
+    assert decode(png_of_size(4, 4)).size == (4, 4)
 
 
 def line_with(url):
@@ -129,7 +130,7 @@ def test_the_check_finds_bad_images_by_line_and_place(tmp_path):
     urls += ["https://example.com/cat.png", data_url(encoded(PICTURE.convert("CMYK"), "JPEG")), data_url(b"junk")]
     file = tmp_path / "images.jsonl"
     file.write_text("".join(line_with(url) + "\n" for url in urls), encoding="utf-8")
-    report = images.with_image_issues(check_file(file, limits=LOCAL_LIMITS, encoding=None, max_workers=0), file)
+    report = with_image_issues(check_file(file, limits=LOCAL_LIMITS, encoding=None, max_workers=0), file)
     assert [(issue.line, issue.code, issue.severity) for issue in report.issues] == [
         (10, "image_format", "error"),
         (11, "image_animated", "warning"),
