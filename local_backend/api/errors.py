@@ -25,7 +25,10 @@ _NOT_AGAIN = {"x-should-retry": "false"}
 """Official clients retry 409 and 5xx unless they are told that it is no use."""
 
 
-_ROOMS = ("files", "uploads", "fine_tuning/jobs", "fine_tuning/checkpoints", "models", "chat/completions", "local")
+_ROOMS = (
+    *("files", "uploads", "fine_tuning/jobs", "fine_tuning/checkpoints", "fine_tuning/alpha/graders", "models"),
+    *("chat/completions", "local"),
+)
 """What there is, for who asks for something else."""
 
 

@@ -18,6 +18,7 @@ import jsonschema
 import openai.types as t
 import openai.types.fine_tuning as ft
 from openai.types import chat
+from openai.types.fine_tuning.alpha import GraderRunResponse, GraderValidateResponse
 from openai.types.fine_tuning.checkpoints import PermissionCreateResponse, PermissionDeleteResponse
 from openai.types.fine_tuning.checkpoints import PermissionRetrieveResponse as PermissionPage
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
@@ -65,6 +66,8 @@ TYPES: list[tuple[str, str, type[BaseModel]]] = [
     ("GET", r"/fine_tuning/checkpoints/[^/]+/permissions", PermissionPage),
     ("POST", r"/fine_tuning/checkpoints/[^/]+/permissions", page_of(PermissionCreateResponse, with_ends=True)),
     ("DELETE", r"/fine_tuning/checkpoints/[^/]+/permissions/[^/]+", PermissionDeleteResponse),
+    ("POST", r"/fine_tuning/alpha/graders/run", GraderRunResponse),
+    ("POST", r"/fine_tuning/alpha/graders/validate", GraderValidateResponse),
     ("GET", r"/models", ModelList),
     ("GET", r"/models/.+", t.Model),
     ("DELETE", r"/models/.+", t.ModelDeleted),

@@ -1,0 +1,289 @@
+"""Graders give what OpenAI's guide says, and what the libraries behind them say."""
+
+from __future__ import annotations
+
+import pytest
+
+from ftclient.errors import DataError
+from ftclient.evaluate.graders import Means, ModelQuestion, ModelReply, Sample, grade, parse_grader, passes, read_grader
+from ftclient.evaluate.graders.similarity import similarity, words
+
+CHECK = {"type": "string_check", "name": "c", "input": "{{ sample.output_text }}", "reference": "{{ item.answer }}"}
+LIKE = {**CHECK, "type": "text_similarity"}
+GUIDE_MULTI = {
+    "type": "multi",
+    "graders": {
+        "name": {
+            "name": "name_grader",
+            "type": "text_similarity",
+            "input": "{{sample.output_json.name}}",
+            "reference": "{{item.name}}",
+            "evaluation_metric": "fuzzy_match",
+            "pass_threshold": 0.9,
+        },
+        "email": {
+            "name": "email_grader",
+            "type": "string_check",
+            "input": "{{sample.output_json.email}}",
+            "reference": "{{item.email}}",
+            "operation": "eq",
+        },
+    },
+    "calculate_output": "(name + email) / 2",
+}
+JOHN = {"name": "John Doe", "email": "john.doe@gmail.com"}
+SCORE = {
+    "type": "score_model",
+    "name": "s",
+    "model": "judge",
+    "range": [0, 5],
+    "input": [{"role": "user", "content": "Reference: {{ item.answer }}. Answer: {{ sample.output_text }}"}],
+    "sampling_params": {"temperature": 0.5, "max_completions_tokens": 9},
+}
+LABEL = {**{key: SCORE[key] for key in ("model", "input")}, "type": "label_model", "name": "l"}
+LABEL |= {"labels": ["good", "very good", "bad"], "passing_labels": ["good", "very good"]}
+
+
+def reward(grader, text, *, means=None, **item):
+    return grade(parse_grader(grader), sample=Sample(text=text), item=item, means=means)
+
+
+@pytest.mark.parametrize(
+    ("operation", "text", "reference", "expected"),
+    [
+        ("eq", "Paris", "Paris", 1),
+        ("eq", "paris", "Paris", 0),
+        ("ne", "paris", "Paris", 1),
+        ("ne", "Paris", "Paris", 0),
+        ("like", "It is Paris.", "Paris", 1),
+        ("like", "It is paris.", "Paris", 0),
+        ("like", "Paris", "It is Paris.", 0),
+        ("ilike", "It is PARIS.", "paris", 1),
+        ("ilike", "東京です", "東京", 1),
+        ("ilike", "It is Lyon.", "paris", 0),
+    ],
+)
+def test_string_checks(operation, text, reference, expected):
+    assert reward({**CHECK, "operation": operation}, text, answer=reference).reward == expected
+
+
+PAIRS = [
+    ("the cat sat on the mat", "the cat is on the mat"),
+    ("Completely different words here", "nothing in common at all with those"),
+    ("one two three four five six seven", "one two three four five six seven"),
+    ("A short one", "A much longer reference that has a short one somewhere inside of it"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("text", "reference"), PAIRS)
+def test_similarities_are_the_libraries_own(text, reference):
+    from nltk.translate import bleu_score, gleu_score
+    from nltk.translate.meteor_score import single_meteor_score
+    from rapidfuzz import fuzz, utils
+    from rouge_score.rouge_scorer import RougeScorer
+
+    class NoWords:
+        def synsets(self, _word):
+            return []
+
+    ours, theirs = text.lower().split(), reference.lower().split()
+    kinds = ["rouge1", "rouge2", "rouge3", "rouge4", "rouge5", "rougeL"]
+    rouge = RougeScorer(kinds).score(reference, text)  # with the library's own tokenizer
+    smooth = bleu_score.SmoothingFunction().method1
+    expected = {
+        "fuzzy_match": fuzz.WRatio(text, reference, processor=utils.default_process) / 100,
+        "bleu": bleu_score.sentence_bleu([theirs], ours, smoothing_function=smooth, auto_reweigh=True),
+        "gleu": gleu_score.sentence_gleu([theirs], ours),
+        "meteor": single_meteor_score(theirs, ours, wordnet=NoWords()),
+        **{f"rouge_{kind[5:].lower()}": rouge[kind].fmeasure for kind in kinds},
+    }
+    for metric, value in expected.items():
+        found = reward({**LIKE, "evaluation_metric": metric}, text, answer=reference).reward
+        assert found == pytest.approx(value), metric
+
+
+def test_similarities_see_the_words_of_japanese():
+    assert words("東京はJapanの首都_2つ") == ["東", "京", "は", "japan", "の", "首", "都", "2", "つ"]
+    for metric in ("bleu", "gleu", "meteor", "rouge_1", "rouge_l", "fuzzy_match"):
+        near, far = similarity(metric, "犬が走る。", "犬が歩く。"), similarity(metric, "空は青い。", "犬が歩く。")
+        assert 0 <= far < near < 1, metric
+
+
+def test_the_guides_multi_grader_gives_half_for_a_wrong_email():
+    right = reward(GUIDE_MULTI, '{"name": "John Doe", "email": "john.doe@gmail.com"}', **JOHN)
+    assert (right.reward, right.sub_rewards) == (1.0, {"name": 1.0, "email": 1.0})
+    wrong = reward(GUIDE_MULTI, '{"name": "John Doe", "email": "jd@gmail.com"}', **JOHN)
+    assert wrong.reward == 0.5
+    typo = reward(GUIDE_MULTI, '{"name": "Jon Doe", "email": "john.doe@gmail.com"}', **JOHN)
+    assert 0.5 < typo.reward < 1
+
+
+def test_the_guides_tool_grader_reads_calls():
+    call = {"id": "c", "type": "function", "function": {"name": "get_acceptors", "arguments": '{"smiles": "CO"}'}}
+    check = {"type": "string_check", "operation": "eq"}
+    grader = {
+        "type": "multi",
+        "graders": {
+            "function_name": {
+                **check,
+                "input": "get_acceptors",
+                "reference": "{{sample.output_tools[0].function.name}}",
+            },
+            "arguments": {
+                **check,
+                "input": '{"smiles": "{{item.smiles}}"}',
+                "reference": "{{sample.output_tools[0].function.arguments}}",
+            },
+        },
+        "calculate_output": "0.5 * function_name + 0.5 * arguments",
+    }
+    sample = Sample(text="", tool_calls=[call])
+    assert grade(parse_grader(grader), sample=sample, item={"smiles": "CO"}).reward == 1.0
+    assert grade(parse_grader(grader), sample=sample, item={"smiles": "C"}).reward == 0.5
+    silent = grade(parse_grader(grader), sample=Sample(text=""), item={"smiles": "C"})
+    assert silent.reward == 0
+    assert "invalid_variable_error" in silent.errors
+
+
+def test_lists_and_single_graders_are_taken_by_their_names():
+    one = {**CHECK, "operation": "eq", "name": "exact"}
+    for graders in ([one], one):
+        grader = {"type": "multi", "name": "m", "graders": graders, "calculate_output": "1 - exact"}
+        assert reward(grader, "a", answer="b").reward == 1.0
+
+
+def test_answers_that_are_not_json_and_fields_that_are_not_there_are_told_apart():
+    grader = {**CHECK, "operation": "eq", "input": "{{ sample.output_json.name }}"}
+    assert set(reward(grader, "no JSON", answer="x").errors) == {"sample_parse_error"}
+    assert set(reward(grader, '{"other": 1}', answer="x").errors) == {"invalid_variable_error"}
+    assert set(reward(grader, '{"name": "x"}').errors) == {"invalid_variable_error"}
+    assert reward(
+        {**grader, "reference": "{{ item.list[1]['key word'] }}"}, '{"name": 3}', list=[0, {"key word": 3}]
+    ).reward
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"type": "regex"}, "'type' of a grader must be one of string_check"),
+        ({"operation": "is"}, "operation: "),
+        ({"reference": None}, "reference: "),
+        ({"input": "{{ answer }}"}, "no variable: write {{ item.field }}"),
+        ({"input": "{{ sample.output_text | upper }}"}, "no variable"),
+        ({"more": 1}, "more: "),
+    ],
+)
+def test_graders_that_cannot_work_are_refused_by_field(change, words):
+    with pytest.raises(DataError, match=r"grader\.json: ") as raised:
+        read_grader({**CHECK, "operation": "eq", **change}, source="grader.json")
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("grader", "words"),
+    [
+        ({**GUIDE_MULTI, "calculate_output": "(name + mail) / 2"}, "no grader 'mail'"),
+        ({**GUIDE_MULTI, "graders": {"n": GUIDE_MULTI}, "calculate_output": "n"}, "multi"),
+        (
+            {**GUIDE_MULTI, "graders": {"a b": GUIDE_MULTI["graders"]["name"]}, "calculate_output": "1"},
+            "cannot be a name",
+        ),
+        ({**LABEL, "passing_labels": ["great"]}, "'great' is none of the labels"),
+        ({**SCORE, "range": [1, 0]}, "must be below"),
+        ({**SCORE, "input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "something else than text"),
+        ({"type": "python", "source": "def grade("}, "cannot be read as Python"),
+        ({"type": "python", "source": "def score(sample, item): return 1"}, "must define a function grade"),
+        (
+            {"type": "python", "source": "def grade(sample, item): return 1\n" + "#" * 256_000},
+            "longer than 256,000 bytes",
+        ),
+        ("text", "'type' of a grader"),
+    ],
+)
+def test_what_is_wrong_inside_is_said(grader, words):
+    with pytest.raises(DataError) as raised:
+        read_grader(grader, source="g.json")
+    assert words in str(raised.value)
+
+
+def judge(text: str, asked: list[ModelQuestion] | None = None, **more: object) -> Means:
+    def ask(question: ModelQuestion) -> ModelReply:
+        if asked is not None:
+            asked.append(question)
+        return ModelReply(text=text, n_tokens=12, **more)
+
+    return Means(ask=ask)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('{"steps": [], "result": 4}', 4.0),
+        ('Well. {"result": 2.5} Done.', 2.5),
+        ('{"result": 77}', 5.0),
+        ('{"result": -1}', 0.0),
+        ("3", 3.0),
+        ('{"result": "3"}', 3.0),
+    ],
+)
+def test_a_models_score_is_read_and_cut_to_the_range(said, expected):
+    asked: list[ModelQuestion] = []
+    found = reward(SCORE, "Lyon", answer="Paris", means=judge(said, asked))
+    assert (found.reward, dict(found.errors)) == (expected, {})
+    assert found.tokens_by_model == {"judge": 12}
+    (question,) = asked
+    assert question.messages[-1]["content"] == "Reference: Paris. Answer: Lyon"
+    assert "a number from 0 to 5" in question.messages[0]["content"]
+    assert question.options == {"temperature": 0.5, "max_completion_tokens": 9}
+    assert question.schema["properties"]["result"] == {"type": "number"}
+
+
+@pytest.mark.parametrize("said", ["I cannot say", '{"result": null}', "between 1 and 3", '{"result": true}'])
+def test_what_is_no_score_is_worth_nothing_and_told(said):
+    found = reward(SCORE, "Lyon", answer="Paris", means=judge(said))
+    assert (found.reward, set(found.errors)) == (0.0, {"model_grader_parse_error"})
+
+
+def test_models_that_refuse_fail_or_are_not_there_are_told_apart():
+    def fail(_question):
+        raise ConnectionError("nobody there")
+
+    refused = reward(SCORE, "x", answer="y", means=judge("", is_refusal=True))
+    assert set(refused.errors) == {"model_grader_refusal_error"}
+    failed = reward(SCORE, "x", answer="y", means=Means(ask=fail))
+    assert failed.errors == {"model_grader_server_error": "nobody there"}
+    assert set(reward(SCORE, "x", answer="y").errors) == {"model_grader_server_error"}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "errors"),
+    [
+        ('{"result": "good"}', 1.0, set()),
+        ('{"steps": [], "result": "bad"}', 0.0, set()),
+        ("Very good!", 1.0, set()),
+        ("bad", 0.0, set()),
+        ("good or bad", 0.0, {"model_grader_parse_error"}),
+        ("nothing", 0.0, {"model_grader_parse_error"}),
+    ],
+)
+def test_a_models_label_passes_or_not(said, expected, errors):
+    found = reward(LABEL, "x", answer="y", means=judge(said))
+    assert (found.reward, set(found.errors)) == (expected, errors)
+
+
+def test_cosine_takes_the_encoder_that_it_is_given():
+    grader = {**LIKE, "evaluation_metric": "cosine"}
+    vectors = {"a": [1.0, 0.0], "b": [1.0, 1.0]}
+    means = Means(embed=lambda texts: [vectors[text] for text in texts])
+    assert reward(grader, "a", answer="b", means=means).reward == pytest.approx(2**-0.5)
+    assert set(reward(grader, "a", answer="b").errors) == {"other_error"}
+
+
+def test_right_is_what_passes_the_threshold():
+    check, like = parse_grader({**CHECK, "operation": "eq"}), parse_grader({**LIKE, "evaluation_metric": "gleu"})
+    assert passes(check, grade(check, sample=Sample(text="a"), item={"answer": "a"})) is True
+    assert passes(like, grade(like, sample=Sample(text="a"), item={"answer": "a"})) is None
+    strict = parse_grader({**LIKE, "evaluation_metric": "gleu", "pass_threshold": 0.9})
+    assert passes(strict, grade(strict, sample=Sample(text="a"), item={"answer": "a"})) is True
+    assert passes(strict, grade(strict, sample=Sample(text="a"), item={"answer": "b"})) is False
