@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -62,8 +63,7 @@ class Client(Connection):
         """
         from ftclient.jobs.upload import upload
 
-        name, journal = data.name, self._journal
-        return upload(self._official, self.host, data, journal=journal, name=name, progress=progress, reuse=reuse)
+        return upload(self._official, self.host, data, journal=self._journal, progress=progress, reuse=reuse)
 
     def plan(
         self,
@@ -88,7 +88,7 @@ class Client(Connection):
             local: Choices that only the local backend knows.
             suffix: Part of the tuned model's name, up to 64 characters.
             seed: Makes the run repeatable.
-            more: Further fields of JobRequest: metadata, integrations, extra_body.
+            more: Further fields of JobRequest: training_type (Azure), metadata, integrations, extra_body.
 
         Raises:
             DataError: A dataset has errors; `error.report` lists them.
@@ -113,6 +113,7 @@ class Client(Connection):
         max_cost_usd: Decimal | float | str | None = None,
         run_id: str | None = None,
         progress: Progress | None = None,
+        reuse: Reuse | None = None,
     ) -> Job:
         """Start the planned job, exactly once, and return it at once.
 
@@ -121,6 +122,7 @@ class Client(Connection):
             max_cost_usd: Refuse if it would cost more, or nobody knows what it costs.
             run_id: A name for this launch; running the same script again then returns the job that it started.
             progress: Told about uploaded bytes.
+            reuse: As for `upload`.
 
         Raises:
             BudgetError: The limit is too low; nothing was sent.
@@ -131,7 +133,8 @@ class Client(Connection):
         if max_cost_usd is not None:
             plan.check_budget(max_cost_usd)
         run_id = run_id or new_run_id()
-        made = launch(self._official, self.host, plan.request, journal=self._journal, run_id=run_id, progress=progress)
+        send = functools.partial(self.upload, progress=progress, reuse=reuse)
+        made = launch(self._official, self.host, plan.request, journal=self._journal, run_id=run_id, upload=send)
         self._journal.keep_plan(run_id, plan.to_json())
         return self._job(made.id, made)
 

@@ -14,6 +14,8 @@ from ftclient.data.limits import LOCAL_LIMITS, OPENAI_LIMITS, Limits
 from ftclient.errors import UnsupportedError
 
 MethodType = Literal["supervised", "dpo", "reinforcement"]
+TrainingType = Literal["standard", "globalStandard", "developerTier"]
+"""Where Azure trains and at what price: in the resource's region, anywhere, or on spare capacity."""
 Feature = Literal["uploads", "pause", "checkpoints", "metadata_filter", "model_delete", "validation_file"]
 
 _MB = 1_000_000
@@ -39,6 +41,8 @@ class Host:
     """Parts of the API that are not there; asking for them is refused before anything is sent."""
     max_file_bytes: int = 512 * _MB
     """Largest file through `/files`; above it goes `/uploads`, where there is one."""
+    training_types: tuple[TrainingType, ...] = ()
+    """Kinds of training that a job may ask for; () where there is only one, and the field is not known."""
     before_use: str | None = None
     """What has to be done with a tuned model before it answers, where training alone is not enough."""
     is_local: bool = False
@@ -73,8 +77,9 @@ AZURE = Host(
     before_use=(
         "A tuned model answers at Azure only once it is deployed, in the portal or with `az cognitiveservices account "
         "deployment create`; deployments other than developer ones are charged by the hour, and `model` is then the "
-        "deployment's name. Where jobs ask for a training type, pass extra_body={'trainingType': 'standard'}."
+        "deployment's name."
     ),
+    training_types=("standard", "globalStandard", "developerTier"),
 )
 AZURE_PROJECT = replace(AZURE, missing=frozenset({"uploads"}))
 """The endpoint of a Foundry project: it answers /uploads with 404, so large files need the classic endpoint."""

@@ -11,6 +11,7 @@ import typer
 from ftclient.cli.downloads import fetch_model
 from ftclient.cli.options import MethodOption, MultiplierOption, RateOption
 from ftclient.cli.session import current, err
+from ftclient.hosts import TrainingType
 
 if TYPE_CHECKING:
     from ftclient.client import Client
@@ -31,6 +32,9 @@ class JobOptions:
     ] = None
     suffix: Annotated[str | None, typer.Option(help="Part of the tuned model's name.")] = None
     seed: Annotated[int | None, typer.Option(min=0, max=2147483647, help="Makes the run repeatable.")] = None
+    training_type: Annotated[
+        TrainingType | None, typer.Option(help="Where Azure trains: its region, anywhere, or spare capacity.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,14 @@ def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptio
     fetch_model(client, job.model)
     with err().status("Checking the data and working out the plan ..."):
         return client.plan(
-            train, valid=valid, model=job.model, method=method, local=local, suffix=job.suffix, seed=job.seed
+            train,
+            valid=valid,
+            model=job.model,
+            method=method,
+            local=local,
+            suffix=job.suffix,
+            seed=job.seed,
+            training_type=job.training_type,
         )
 
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typing_extensions import Self
 
 from ftclient.cli.job_options import JobOptions, LearningOptions, planned
 from ftclient.cli.options import FileArgument, YesOption, with_groups
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
 
 if TYPE_CHECKING:
+    from openai.types import FileObject
+
     from ftclient.client import Client
     from ftclient.cost.plan import Plan
+    from ftclient.hosts import Host
+    from ftclient.jobs.upload import Reuse
 
+ReuseChoice = Literal["ask", "yes", "no"]
 _BIG_BYTES = 1 << 20
 """Smaller uploads are over before a bar is read."""
 
@@ -46,6 +52,10 @@ def train(
     learning: LearningOptions,
     max_cost: Annotated[str | None, typer.Option("--max-cost", metavar="USD", help="Refuse if it costs more.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start, say the job's id, and leave.")] = False,
+    reuse: Annotated[
+        ReuseChoice | None,
+        typer.Option(help="Whether to use a file of the same bytes that the host has; else it is asked on a terminal."),
+    ] = None,
     yes: YesOption = False,
 ) -> None:
     """Check, plan and start a job, and watch it to its end. Ctrl-C leaves the view; the job goes on."""
@@ -56,14 +66,14 @@ def train(
         if limit is not None:
             made.check_budget(limit)
         consent(made, yes=yes)
-        _run(client, made, limit, detach=detach)
+        _run(client, made, limit, reuse="no" if yes and not reuse else reuse, detach=detach)
 
 
-def _run(client: Client, made: Plan, limit: Decimal | None, *, detach: bool) -> None:
+def _run(client: Client, made: Plan, limit: Decimal | None, *, reuse: ReuseChoice | None, detach: bool) -> None:
     from ftclient.cli.watching import finish
 
-    with _upload_bar(made) as progress:
-        job = client.train(made, max_cost_usd=limit, progress=progress)
+    with _UploadBar(made) as bar:
+        job = client.train(made, max_cost_usd=limit, progress=bar, reuse=_reuse(reuse, client.host, bar))
     if not detach:
         finish(job)
     if current.as_json:
@@ -91,29 +101,68 @@ def consent(made: Plan, *, yes: bool) -> None:
 
     if made.host.is_local or yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _somebody_is_here():
         raise BudgetError(f"{made.host.title} charges for this job, and nobody is here to agree. Pass --yes.")
     if not typer.confirm(f"Start this job at {made.host.title}?", err=True):
         raise typer.Exit(1)
 
 
-class _upload_bar:  # noqa: N801 - used like a function
-    """A bar for large uploads, on a terminal."""
+def _reuse(wanted: ReuseChoice | None, host: Host, bar: _UploadBar) -> Reuse | None:
+    """Return who decides whether a file of the same bytes that somebody else uploaded is used; None never uses one.
+
+    What files are there is asked only of hosts that charge, unless it was said; files of the local backend are free.
+    """
+    if wanted == "yes":
+        return lambda _: True
+    if wanted == "no" or (wanted is None and (host.is_local or not _somebody_is_here())):
+        return None
+    if not _somebody_is_here():
+        raise typer.BadParameter("nobody is here to be asked: say yes or no", param_hint="--reuse")
+
+    def ask(file: FileObject) -> bool:
+        bar.stop()
+        from ftclient.view.words import printable
+
+        name = printable(file.filename or "a file without a name")
+        return typer.confirm(f"{host.title} has these bytes already, as {name} ({file.id}). Use that file?", err=True)
+
+    return ask
+
+
+def _somebody_is_here() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+class _UploadBar:
+    """A bar for large uploads, on a terminal; it stands only while bytes are sent, so that questions can be asked."""
 
     def __init__(self, made: Plan) -> None:
         data = [made.request.train, made.request.valid]
         self._wanted = err().is_terminal and sum(each.size_bytes for each in data if each) >= _BIG_BYTES
+        self._bar: Any = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
+        return self
+
+    def __call__(self, sent: int, total: int) -> None:
+        """Show how many bytes have been sent."""
         if not self._wanted:
-            return None
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+            return
+        if self._bar is None:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-        self._bar = Progress(TextColumn("Uploading"), BarColumn(), DownloadColumn(), console=err(), transient=True)
-        self._bar.start()
-        task = self._bar.add_task("")
-        return lambda sent, total: self._bar.update(task, completed=sent, total=total)
+            self._bar = Progress(TextColumn("Uploading"), BarColumn(), DownloadColumn(), console=err(), transient=True)
+            self._bar.add_task("")
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=sent, total=total)
+        if sent >= total:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._wanted:
-            self._bar.stop()
+        self.stop()

@@ -11,19 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
-from ftclient.jobs.upload import upload
-from ftclient.jobs.upload_parts import Progress
 from ftclient.wire import errors_of, retry_after_s
 
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.fine_tuning import FineTuningJob
+
+Upload = Callable[[Dataset], str]
+"""Returns the id of a file at the host with exactly this content."""
 
 LOOKS_S = (0.0, 0.5, 2.0)
 """Pauses before each look for a job whose creation was not answered."""
@@ -38,8 +41,8 @@ def launch(
     request: JobRequest,
     *,
     journal: Journal,
+    upload: Upload,
     run_id: str | None = None,
-    progress: Progress | None = None,
 ) -> FineTuningJob:
     """Upload what is needed and create the job, or return the job that this run id already made.
 
@@ -48,8 +51,8 @@ def launch(
         host: Where it goes.
         request: The job.
         journal: Where the launch is written down.
+        upload: Sends what the host does not have yet.
         run_id: Names the launch, so that a script that is run again finds its job; None is a new launch.
-        progress: Told about uploaded bytes.
 
     Raises:
         UnavailableError: It is not known whether the job exists; the text says how to find out.
@@ -67,7 +70,8 @@ def launch(
             return openai.fine_tuning.jobs.retrieve(before.job_id)
     if before and before.state in ("intended", "unknown"):
         return _take_up(openai, host, before, journal)
-    return _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, progress=progress)
+    files = upload(request.train), upload(request.valid) if request.valid is not None else None
+    return _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)
 
 
 def reconcile(openai: OpenAI, host: Host, journal: Journal) -> list[Launch]:
@@ -119,12 +123,9 @@ def _begin(
     journal: Journal,
     run_id: str,
     fingerprint: str,
-    progress: Progress | None,
+    files: tuple[str, str | None],
 ) -> FineTuningJob:
-    training_file = upload(openai, host, request.train, journal=journal, name="train.jsonl", progress=progress)
-    validation_file = None
-    if request.valid is not None:
-        validation_file = upload(openai, host, request.valid, journal=journal, name="valid.jsonl", progress=progress)
+    training_file, validation_file = files
     entry = Launch(
         run_id=run_id,
         base_url=str(openai.base_url),

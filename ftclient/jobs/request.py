@@ -9,7 +9,7 @@ from typing import Any
 
 from ftclient.data import Dataset
 from ftclient.errors import UnsupportedError
-from ftclient.hosts import Host
+from ftclient.hosts import Host, TrainingType
 from ftclient.jobs.local_options import LocalOptions
 from ftclient.jobs.methods import Method, Supervised
 
@@ -35,10 +35,12 @@ class JobRequest:
     suffix: str | None = None
     """Up to 64 characters that become part of the tuned model's name."""
     seed: int | None = None
+    training_type: TrainingType | None = None
+    """What kind of training Azure is asked for; its open-weight models need one."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     integrations: Sequence[Mapping[str, Any]] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the create body that this host understands, such as Azure's `trainingType`."""
+    """Further fields of the create body that this host understands."""
 
     def check_host(self, host: Host) -> None:
         """Refuse what `host` cannot do, before anything is sent.
@@ -54,6 +56,13 @@ class JobRequest:
                 f"LocalOptions are for the local backend alone, and {host.title} would not understand them. "
                 "Leave local= away, or use Client.local()."
             )
+        if self.training_type is not None and self.training_type not in host.training_types:
+            known = (
+                f"it knows {', '.join(host.training_types)}" if host.training_types else "only Azure's jobs have one"
+            )
+            raise UnsupportedError(
+                f"{host.title} cannot be asked for the training type {self.training_type!r}: {known}."
+            )
         if self.valid is not None:
             host.require("validation_file", "take a validation file")
 
@@ -67,6 +76,7 @@ class JobRequest:
             "method": self.method.body(),
             "suffix": self.suffix,
             "seed": self.seed,
+            "trainingType": self.training_type,
             "metadata": metadata or None,
             "integrations": [dict(each) for each in self.integrations] or None,
             "local": (self.local.body() or None) if self.local else None,

@@ -35,7 +35,6 @@ def upload(
     dataset: Dataset,
     *,
     journal: Journal,
-    name: str,
     progress: Progress | None = None,
     reuse: Reuse | None = None,
 ) -> str:
@@ -46,7 +45,6 @@ def upload(
         host: Whose limits hold.
         dataset: What to send.
         journal: Where earlier uploads are remembered.
-        name: The file's name at the host.
         progress: Told about every piece that was sent.
         reuse: Asked about a file of the same bytes that this home has not uploaded; None sends the bytes again.
 
@@ -60,7 +58,7 @@ def upload(
     if known and _still_there(openai, host, known, dataset.size_bytes):
         return known
     file = (_elsewhere(openai, host, dataset, reuse) if reuse else None) or _send(
-        openai, host, dataset, journal=journal, name=name, progress=progress
+        openai, host, dataset, journal=journal, progress=progress
     )
     file = wait_processed(openai, host, file)
     _accept(file, dataset, host)
@@ -85,14 +83,12 @@ def wait_processed(openai: OpenAI, host: Host, file: FileObject) -> FileObject:
     return file
 
 
-def _send(
-    openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, name: str, progress: Progress | None
-) -> FileObject:
+def _send(openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, progress: Progress | None) -> FileObject:
     if dataset.size_bytes > host.max_file_bytes:
         host.require("uploads", f"take a file of {dataset.size_bytes / 1e6:,.0f} MB")
-        return upload_in_parts(openai, host, dataset, journal=journal, name=name, progress=progress)
+        return upload_in_parts(openai, host, dataset, journal=journal, progress=progress)
     with errors_of(host):
-        return _in_one(openai, dataset, name, progress)
+        return _in_one(openai, dataset, progress)
 
 
 def _elsewhere(openai: OpenAI, host: Host, dataset: Dataset, reuse: Reuse) -> FileObject | None:
@@ -114,12 +110,12 @@ def _still_there(openai: OpenAI, host: Host, file_id: str, size_bytes: int) -> b
     return file.status != "error" and file.bytes == size_bytes
 
 
-def _in_one(openai: OpenAI, dataset: Dataset, name: str, progress: Progress | None) -> FileObject:
+def _in_one(openai: OpenAI, dataset: Dataset, progress: Progress | None) -> FileObject:
     with dataset.open() as stream:
         body = _Counted(stream, dataset.size_bytes, progress)
         # The official client repeats a POST that was not answered; the key keeps that from making two files.
         headers = {"Idempotency-Key": f"file-{uuid.uuid4().hex}"}
-        return openai.files.create(file=(name, cast("IO[bytes]", body)), purpose=PURPOSE, extra_headers=headers)
+        return openai.files.create(file=(dataset.name, cast("IO[bytes]", body)), purpose=PURPOSE, extra_headers=headers)
 
 
 def _accept(file: FileObject, dataset: Dataset, host: Host) -> None:

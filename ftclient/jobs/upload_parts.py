@@ -39,7 +39,7 @@ _LAST_MINUTE_S: Final = 60.0
 
 
 def upload_in_parts(
-    openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, name: str, progress: Progress | None = None
+    openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, progress: Progress | None = None
 ) -> FileObject:
     """Return the file that `dataset` has become at `host`.
 
@@ -53,15 +53,15 @@ def upload_in_parts(
     if begun is not None:
         if begun.expires_at > time.time() + _LAST_MINUTE_S:
             try:
-                return _Sending(openai, host, dataset, journal, begun, name, progress).run()
+                return _Sending(openai, host, dataset, journal, begun, progress).run()
             except BackendError as error:
                 if error.status_code not in (400, 404):
                     raise
         journal.end_parts(begun.upload_id)
-    fresh = _begin(openai, host, dataset, name)
+    fresh = _begin(openai, host, dataset)
     journal.begin_parts(base_url, dataset.sha256, fresh)
     try:
-        return _Sending(openai, host, dataset, journal, fresh, name, progress).run()
+        return _Sending(openai, host, dataset, journal, fresh, progress).run()
     except BackendError as error:
         if error.status_code in (400, 404):  # the host will not have it: damaged on the way, or expired
             journal.end_parts(fresh.upload_id)
@@ -77,10 +77,10 @@ def same_content(openai: OpenAI, host: Host, file: FileObject, sha256: str) -> b
     return digest.hexdigest() == sha256
 
 
-def _begin(openai: OpenAI, host: Host, dataset: Dataset, name: str) -> PartedUpload:
+def _begin(openai: OpenAI, host: Host, dataset: Dataset) -> PartedUpload:
     with errors_of(host):
         made = openai.uploads.create(
-            bytes=dataset.size_bytes, filename=name, mime_type="application/jsonl", purpose="fine-tune"
+            bytes=dataset.size_bytes, filename=dataset.name, mime_type="application/jsonl", purpose="fine-tune"
         )
     return PartedUpload(
         upload_id=made.id,
@@ -100,7 +100,6 @@ class _Sending:
     dataset: Dataset
     journal: Journal
     begun: PartedUpload
-    name: str
     progress: Progress | None
     sent_bytes: int = 0
     part_ids: dict[int, str] = field(default_factory=dict)

@@ -97,6 +97,10 @@ class Terminal:
         assert pattern is None or re.search(pattern, self.output), self.output[-2000:]
         return self.output
 
+    def type(self, text: str) -> None:
+        """Type something."""
+        os.write(self._master, text.encode())
+
     def end(self) -> int:
         """Read what is left, and return the exit code."""
         self.read_until(None)
@@ -150,3 +154,59 @@ def test_a_server_that_goes_away_and_comes_back_is_waited_for(env: dict[str, str
         assert out.startswith("ft:smollm2-135m")
     finally:
         stop(again)
+
+
+@pytest.fixture
+def as_openai(env: dict[str, str], tmp_path: Path) -> tuple[list[str], dict[str, str], str]:
+    """A command that starts a paid job, its environment, and the id of a file that a colleague has sent there before.
+
+    The address of OpenAI leads to the server.
+    """
+    lines = [
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"{tmp_path.name} {n}?"},
+                    {"role": "assistant", "content": f"{n}!"},
+                ]
+            }
+        )
+        for n in range(12)
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(lines), encoding="utf-8")
+    env = {**env, "OPENAI_BASE_URL": env["FTCLIENT_BACKEND"], "OPENAI_API_KEY": "none", "FTCLIENT_HOME": str(tmp_path)}
+    script = (
+        "import sys; from ftclient import Client, Dataset\n"
+        f"print(Client.openai(home={str(tmp_path / 'colleague')!r}).upload(Dataset.read({str(data)!r})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    command = [*FT, "--backend", "openai", "train", str(data), "--model", "smollm2-135m", "--detach", "--json"]
+    return command, env, done.stdout.strip()
+
+
+@pytest.mark.parametrize(("answer", "is_reused"), [("y", True), ("n", False)])
+def test_on_a_terminal_it_is_asked_whether_a_colleagues_file_may_be_used(as_openai, answer: str, is_reused) -> None:
+    command, env, file_id = as_openai
+    terminal = Terminal(command, env, columns=200)
+    terminal.read_until("Start this job at OpenAI")
+    terminal.type("y\n")
+    terminal.read_until(rf"OpenAI has these bytes already, as data\.jsonl \({file_id}\)")
+    terminal.type(f"{answer}\n")
+    assert terminal.end() == 0
+    assert (f'"training_file": "{file_id}"' in terminal.output) is is_reused
+
+
+@pytest.mark.parametrize(("options", "is_reused"), [((), False), (("--reuse", "yes"), True)])
+def test_where_nobody_can_be_asked_a_colleagues_file_is_used_only_if_it_was_said(as_openai, options, is_reused) -> None:
+    command, env, file_id = as_openai
+    done = subprocess.run([*command, "--yes", *options], env=env, capture_output=True, text=True, check=True)
+    assert (json.loads(done.stdout)["training_file"] == file_id) is is_reused
+
+
+def test_asking_needs_somebody_to_ask(as_openai) -> None:
+    command, env, _ = as_openai
+    asking = [*command, "--yes", "--reuse", "ask"]
+    done = subprocess.run(asking, env=env, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "say yes or no" in done.stderr

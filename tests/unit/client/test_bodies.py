@@ -86,5 +86,12 @@ def test_the_run_id_travels_beside_the_users_metadata() -> None:
 
 
 def test_fields_that_only_one_host_knows_go_through() -> None:
-    request = JobRequest(model="m", train=EXAMPLES, extra_body={"trainingType": "standard"})
-    assert request.body(training_file="f", validation_file=None)["trainingType"] == "standard"
+    request = JobRequest(model="m", train=EXAMPLES, extra_body={"l2_multiplier": 0.1})
+    assert request.body(training_file="f", validation_file=None)["l2_multiplier"] == 0.1
+
+
+def test_azures_training_type_goes_by_its_own_name_and_is_nowhere_unless_chosen() -> None:
+    request = JobRequest(model="m", train=EXAMPLES, training_type="developerTier")
+    assert request.body(training_file="f", validation_file=None)["trainingType"] == "developerTier"
+    plain = JobRequest(model="m", train=EXAMPLES)
+    assert "trainingType" not in plain.body(training_file="f", validation_file=None)

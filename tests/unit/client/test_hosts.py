@@ -83,6 +83,21 @@ def test_a_method_that_a_host_lacks_is_refused_before_any_upload() -> None:
         request.check_host(hosts.NEBIUS)
 
 
+def test_a_training_type_is_refused_where_jobs_have_none(ft_client: Client) -> None:
+    request = JobRequest(model="m", train=EXAMPLES, training_type="globalStandard")
+    request.check_host(hosts.AZURE)
+    request.check_host(hosts.AZURE_PROJECT)
+    with pytest.raises(UnsupportedError, match="only Azure's jobs have one"):
+        ft_client.plan(EXAMPLES, model="smollm2-135m", training_type="globalStandard")
+    assert ft_client.files() == []
+
+
+def test_a_training_type_that_azure_does_not_know_is_refused_with_those_it_knows() -> None:
+    request = JobRequest(model="m", train=EXAMPLES, training_type="Standard")
+    with pytest.raises(UnsupportedError, match="it knows standard, globalStandard, developerTier"):
+        request.check_host(hosts.AZURE)
+
+
 def test_local_options_never_go_to_a_hosted_host() -> None:
     request = JobRequest(model="m", train=EXAMPLES, local=LocalOptions())
     with pytest.raises(UnsupportedError, match="LocalOptions are for the local backend alone"):
