@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="[bold]ftclient convert mails.csv[/bold]  shows what would come out\n\n"
         '[bold]ftclient convert mails.xlsx --prompt "{subject}: {body}" --answer category --to mails.jsonl[/bold]\n\n'
+        "[bold]ftclient convert photos/ --shrink 512 --to photos.jsonl[/bold]  images, one folder a class\n\n"
         "[bold]ftclient convert mails.jsonl --to mails.parquet[/bold]  goes the other way"
     )(convert)
     app.command(
@@ -64,6 +65,9 @@ def convert(  # noqa: PLR0913  each is an option of the command line
     prompt: Annotated[str | None, typer.Option(help='Column that asks, or a template such as "{a}: {b}".')] = None,
     answer: Annotated[str | None, typer.Option(help="Column that answers, or a template.")] = None,
     answer_json: Annotated[str | None, typer.Option(help="Columns that make the answer a JSON object: a,b,c.")] = None,
+    label_separator: Annotated[str | None, typer.Option(help="What separates several labels in the answer.")] = None,
+    image: Annotated[str | None, typer.Option(help="Column with an image file (below the table) or address.")] = None,
+    shrink: Annotated[int | None, typer.Option(min=16, metavar="PX", help="Longest side of images.")] = None,
     system: Annotated[str | None, typer.Option(help="Instructions: a text, a column or a template.")] = None,
     kind: Annotated[str | None, typer.Option(help="What the source is, where its name misleads.")] = None,
     sheet: Annotated[str | None, typer.Option(help="Sheet of a workbook, by name or number from 0.")] = None,
@@ -88,7 +92,13 @@ def convert(  # noqa: PLR0913  each is an option of the command line
     say(str(recognition))
     names = tuple(name.strip() for name in answer_json.split(",")) if answer_json else ()
     columns = Columns(
-        prompt=_unescaped(prompt), answer=_unescaped(answer), answer_json=names, system=_unescaped(system)
+        prompt=_unescaped(prompt),
+        answer=_unescaped(answer),
+        answer_json=names,
+        system=_unescaped(system),
+        image=image,
+        label_separator=label_separator,
+        shrink_px=shrink,
     )
     if to is None:
         _show_conversion(preview(source, columns=columns, recognition=recognition))
@@ -242,7 +252,8 @@ def _say_mapping(columns: Columns | None) -> None:
         return
     answer = f"JSON of {', '.join(columns.answer_json)}" if columns.answer_json else columns.answer
     system = f", instructions: {columns.system!r}" if columns.system else ""
-    say(f"prompt: {columns.prompt!r}, answer: {answer!r}{system}".replace("\\n", "↵"))
+    image = f", image: {columns.image!r}" if columns.image else ""
+    say(f"prompt: {columns.prompt!r}{image}, answer: {answer!r}{system}".replace("\\n", "↵"))
 
 
 def _rendered(example: dict[str, Any]) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from ftclient.data.convert.images import QUESTION, cell_part
 from ftclient.data.convert.pairs import chat
 from ftclient.data.convert.shapes import SkipRecordError
 from ftclient.errors import DataError
@@ -21,6 +23,7 @@ _NAMES = {
         "completion", "answer", "output", "response", "reply", "assistant", "target", "label", "category", "class",
         "intent", "回答", "返信", "返答", "出力", "ラベル", "カテゴリ", "カテゴリー", "分類", "区分",
     ),
+    "image": ("image", "image_path", "image_file", "picture", "photo", "画像", "画像ファイル", "写真"),
     "system": ("system", "system_prompt", "instruction", "instructions", "指示"),
 }  # fmt: skip
 """Names of columns that say what they are for, the likelier first."""
@@ -41,6 +44,14 @@ class Columns:
     """Columns that make the answer a JSON object, instead of `answer`."""
     system: str | None = None
     """The instructions: a column, a template, or plain text."""
+    image: str | None = None
+    """The column with an image for each row: a file below `folder`, or an address, which stays one."""
+    label_separator: str | None = None
+    """What stands between several labels in the answer; the answer becomes a JSON list of them."""
+    shrink_px: int | None = None
+    """Images with a longer side are scaled down to this."""
+    folder: Path | None = None
+    """Where the files of images are; with `convert_file` the folder of the table."""
     names: Sequence[str] = field(default=())
     """The columns that there are."""
 
@@ -48,20 +59,29 @@ class Columns:
         """The example of one row.
 
         Raises:
-            SkipRecordError: The prompt or the answer is empty.
+            SkipRecordError: The prompt or the answer is empty, or the image cannot be used.
         """
-        prompt = fill(self.prompt or "", record).strip()
+        prompt = fill(self.prompt or "", record, is_text=self.image is not None).strip()
+        prompt = prompt or (QUESTION if self.image else "")
         answer = self._answer(record).strip()
         for name, text in (("prompt", prompt), ("answer", answer)):
             if not text:
                 raise SkipRecordError(f"the {name} is empty")
         system = fill(self.system, record, is_text=True).strip() if self.system else None
-        return chat(prompt, answer, system=system)
+        example = chat(prompt, answer, system=system)
+        if self.image:
+            part = cell_part(record.get(self.image), folder=self.folder, shrink_px=self.shrink_px)
+            example["messages"][-2]["content"] = [{"type": "text", "text": prompt}, part]
+        return example
 
     def _answer(self, record: Mapping[str, Any]) -> str:
         if self.answer_json:
             return json.dumps({name: record.get(name) for name in self.answer_json}, ensure_ascii=False)
-        return fill(self.answer or "", record)
+        answer = fill(self.answer or "", record)
+        if self.label_separator is None:
+            return answer
+        labels = dict.fromkeys(filter(None, (label.strip() for label in answer.split(self.label_separator))))
+        return json.dumps(list(labels), ensure_ascii=False)
 
 
 def find_columns(names: Sequence[str], given: Columns) -> Columns:
@@ -71,17 +91,18 @@ def find_columns(names: Sequence[str], given: Columns) -> Columns:
         DataError: A named column does not exist, or no column is known to ask or to answer.
     """
     _refuse_unknown(names, given)
-    taken = {given.answer, given.system, *given.answer_json}
+    taken = {given.answer, given.system, given.image, *given.answer_json}
     prompt = given.prompt or _named(names, "prompt", taken)
-    answer = given.answer or (None if given.answer_json else _named(names, "answer", {prompt, *taken}))
-    system = given.system or _named(names, "system", {prompt, answer, *taken})
-    if prompt is None or (answer is None and not given.answer_json):
-        missing = "asks (--prompt)" if prompt is None else "answers (--answer)"
+    image = given.image or (None if prompt else _named(names, "image", taken))
+    answer = given.answer or (None if given.answer_json else _named(names, "answer", {prompt, image, *taken}))
+    system = given.system or _named(names, "system", {prompt, image, answer, *taken})
+    if (prompt is None and image is None) or (answer is None and not given.answer_json):
+        missing = "asks (--prompt)" if prompt is None and image is None else "answers (--answer)"
         raise DataError(
             f"Which column {missing}? The columns are {', '.join(names)}. Name one, or give a template such as "
             f'"{{{names[0] if names else "column"}}}".'
         )
-    return Columns(prompt=prompt, answer=answer, answer_json=given.answer_json, system=system, names=tuple(names))
+    return replace(given, prompt=prompt, image=image, answer=answer, system=system, names=tuple(names))
 
 
 def fill(template: str, record: Mapping[str, Any], *, is_text: bool = False) -> str:
@@ -116,9 +137,10 @@ def _named(names: Sequence[str], part: str, taken: set[str | None]) -> str | Non
 
 
 def _refuse_unknown(names: Sequence[str], given: Columns) -> None:
-    parts = [part for part in (given.prompt, given.answer) if part is not None]
+    # About an image the question may be plain text.
+    parts = [part for part in (None if given.image else given.prompt, given.answer, given.image) if part is not None]
     wanted = [part for part in parts if "{" not in part] + list(given.answer_json)
-    for template in [*parts, given.system or ""]:
+    for template in [*parts, given.prompt or "", given.system or ""]:
         wanted += [name.strip() for name in _FIELD.findall(template) if name]
     for name in wanted:
         if name not in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from ftclient.errors import DataError
 Progress = Callable[[int], None]
 """Called now and then with the number of records read."""
 
-_PROGRESS_EVERY = 1_000
+_PROGRESS_EVERY, _PROGRESS_EVERY_IMAGES = 1_000, 50
 
 
 class Skipped(NamedTuple):
@@ -52,7 +52,9 @@ class Conversion:
         """All of it as `ftclient convert --json` prints it."""
         mapping = None
         if self.columns is not None:
-            mapping = {key: getattr(self.columns, key) for key in ("prompt", "answer", "answer_json", "system")}
+            mapping = {
+                key: getattr(self.columns, key) for key in ("prompt", "image", "answer", "answer_json", "system")
+            }
         source = self.recognition
         return {
             "kind": source and source.kind,
@@ -87,7 +89,7 @@ def convert_file(
             as such, and columns are found by their names.
         recognition: What `recognise` said of the source, where that was corrected.
         overwrite: Replace `to` if it exists.
-        progress: Called every thousand records.
+        progress: Called every thousand records, of images every fifty.
 
     Returns:
         Numbers, every record that gave no example with the reason, and the first three examples.
@@ -132,19 +134,23 @@ def _begin(
     given = columns or Columns()
     if found.kind == "images":
         return found, _image_maker(given), Conversion(found, None)
-    is_mapped = given.prompt or given.answer or given.answer_json
+    is_mapped = given.prompt or given.answer or given.answer_json or given.image
     if found.shape is not None and not is_mapped:
         return found, _with_system(SHAPES[found.shape], given.system), Conversion(found, None)
     complete = find_columns(found.columns, given)
+    if complete.image and complete.folder is None:
+        complete = replace(complete, folder=Path(found.source).parent)
     return found, complete.make, Conversion(found, complete)
 
 
 def _examples(
     rows: Iterable[Row], make: Make, result: Conversion, progress: Progress | None
 ) -> Iterator[dict[str, Any]]:
+    has_images = result.columns.image is not None if result.columns else _is_folder_of_images(result)
+    every = _PROGRESS_EVERY_IMAGES if has_images else _PROGRESS_EVERY
     for row in rows:
         result.n_read += 1
-        if progress is not None and result.n_read % _PROGRESS_EVERY == 0:
+        if progress is not None and result.n_read % every == 0:
             progress(result.n_read)
         if row.flaw is not None:
             result.skipped.append(Skipped(row.line, row.flaw))
@@ -158,10 +164,16 @@ def _examples(
             result.skipped.append(Skipped(row.line, what))
 
 
+def _is_folder_of_images(result: Conversion) -> bool:
+    return result.recognition is not None and result.recognition.kind == "images"
+
+
 def _image_maker(given: Columns) -> Make:
-    if given.answer or given.answer_json:
+    if given.answer or given.answer_json or given.image:
         raise DataError("The answer about an image is the name of its folder; only --prompt and --system can be given.")
-    return lambda record: image_example(dict(record), question=given.prompt, system=given.system)
+    return lambda record: image_example(
+        dict(record), question=given.prompt, system=given.system, shrink_px=given.shrink_px
+    )
 
 
 def _with_system(make: Make, system: str | None) -> Make:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import struct
 import subprocess
 import sys
 import zipfile
-import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -172,37 +170,6 @@ def test_the_archive_of_chatgpt_gives_the_branch_that_was_last_shown(tmp_path):
         }
     ]
     assert done.skipped == [(2, "there is no answer of the assistant")]
-
-
-def png(color_type: int) -> bytes:
-    """A picture of one pixel in the given colour type (ISO/IEC 15948)."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    pixels = {0: b"\0\1", 2: b"\0\1\2\3", 6: b"\0\1\2\3\4"}[color_type]
-    header = struct.pack(">IIBBBBB", 1, 1, 8, color_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
-
-
-def test_a_folder_of_images_by_class(tmp_path):
-    for name, content in {
-        "cat/a.png": png(2),
-        "cat/b.png": png(0),
-        "dog/c.png": png(6),
-        "dog/d.gif": b"GIF89a",
-    }.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    done = convert_file(tmp_path, to=tmp_path / "out.jsonl", columns=Columns(prompt="Cat or dog?"))
-    examples = list(Dataset.read(done.to))
-    assert [example["messages"][-1]["content"] for example in examples] == ["cat", "dog"]
-    text, image = examples[0]["messages"][0]["content"]
-    assert text == {"type": "text", "text": "Cat or dog?"}
-    assert base64.b64decode(image["image_url"]["url"].split(",")[1]) == png(2)
-    reasons = [skipped.reason for skipped in done.skipped]
-    assert reasons == ["b.png has gray pixels; save it as RGB or RGBA", "d.gif is GIF; JPEG, PNG and WebP are accepted"]
-    assert Dataset(examples * 5).check().ok
 
 
 def test_datasets_on_disk_or_how_to_install_the_library(tmp_path):

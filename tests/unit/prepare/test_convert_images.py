@@ -1,0 +1,98 @@
+"""Converting images: by class or from a table, sound ones as they are, others as RGB or named with a reason."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import sys
+
+import polars as pl
+from PIL import Image
+
+from ftclient.data import Dataset
+from ftclient.data.convert import Columns, convert_file
+from ftclient.data.images import inspect_image
+
+
+def picture(kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (24, 16)) -> bytes:
+    target = io.BytesIO()
+    Image.effect_noise(size, 50).convert(mode).save(target, kind)
+    return target.getvalue()
+
+
+def image_bytes(part: dict) -> bytes:
+    return base64.b64decode(part["image_url"]["url"].split(",")[1])
+
+
+def test_a_folder_of_images_by_class(tmp_path):
+    sound = picture()
+    files = {"cat/a.png": sound, "cat/b.jpg": picture("JPEG", "CMYK"), "cat/c.png": sound[:200], "dog/d.gif": b"GIF89a"}
+    files |= {"dog/e.png": picture(mode="L"), "dog/f.txt": b"a dog"}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    done = convert_file(tmp_path, to=tmp_path / "out.jsonl", columns=Columns(prompt="Cat or dog?"))
+    examples = list(Dataset.read(done.to))
+    assert [example["messages"][-1]["content"] for example in examples] == ["cat", "cat", "dog"]
+    text, image = examples[0]["messages"][0]["content"]
+    assert text == {"type": "text", "text": "Cat or dog?"}
+    assert image_bytes(image) == sound
+    reasons = [skipped.reason.partition(":")[0] for skipped in done.skipped]
+    assert reasons == ["cat/c.png", "dog/d.gif", "dog/f.txt is unknown data; JPEG, PNG, WebP and GIF are accepted"]
+    assert Dataset(examples * 5).check().ok  # CMYK and grey have become RGB
+
+
+def test_a_table_with_a_column_of_images(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(picture(size=(64, 32)))
+    (tmp_path.parent / "private.png").write_bytes(picture())
+    cells = ["photos/a.png", "https://example.com/b.png", "photos/gone.png", "../private.png", ""]
+    lines = ["image,label", *(f"{cell},cat" for cell in cells)]
+    (tmp_path / "photos.csv").write_text("\n".join(lines) + "\n")
+    done = convert_file(tmp_path / "photos.csv", to=tmp_path / "out.jsonl", columns=Columns(shrink_px=16))
+    parts = [example["messages"][0]["content"] for example in Dataset.read(done.to)]
+    assert parts[0][0]["text"] == parts[1][0]["text"] == "Which class does this image show?"
+    seen = inspect_image(image_bytes(parts[0][1]))
+    assert (seen.width_px, seen.height_px) == (16, 8)
+    assert parts[1][1] == {"type": "image_url", "image_url": {"url": "https://example.com/b.png"}}
+    assert [(skipped.line, skipped.reason.partition(";")[0]) for skipped in done.skipped] == [
+        (4, "photos/gone.png cannot be read: No such file or directory"),
+        (5, "../private.png lies outside of the folder of the table"),
+        (6, "the image is empty"),
+    ]
+
+
+def test_texts_beside_images_and_several_labels(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "t.csv").write_text("caption,file,tags\nA cat,a.png,animal; pet\nA void,a.png,\n")
+    columns = Columns(prompt="caption", image="file", answer="tags", label_separator=";")
+    done = convert_file(tmp_path / "t.csv", to=tmp_path / "out.jsonl", columns=columns)
+    examples = [example["messages"] for example in Dataset.read(done.to)]
+    assert [example[-1]["content"] for example in examples] == ['["animal", "pet"]', "[]"]
+    assert [part["type"] for part in examples[0][0]["content"]] == ["text", "image_url"]
+    assert examples[0][0]["content"][0]["text"] == "A cat"
+
+
+def test_images_in_parquet_as_the_datasets_library_writes_them(tmp_path):
+    content = picture()
+    frame = pl.DataFrame({"image": [{"bytes": content, "path": "a.png"}], "label": ["cat"]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    done = convert_file(tmp_path / "t.parquet", to=tmp_path / "out.jsonl")
+    (example,) = Dataset.read(done.to)
+    assert image_bytes(example["messages"][0]["content"][1]) == content
+
+
+def test_without_pillow_images_are_taken_by_their_headers(tmp_path):
+    """In a process that cannot import Pillow: RGB images pass as they are, others say what to install."""
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/a.png").write_bytes(picture())
+    (tmp_path / "cat/b.png").write_bytes(picture(mode="L"))
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from ftclient.data.convert import convert_file\n"
+        f"done = convert_file({str(tmp_path)!r}, to={str(tmp_path / 'out.jsonl')!r})\n"
+        "print(done.n_written, done.skipped[0].reason)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.startswith('1 cat/b.png is not an RGB image of JPEG, PNG or WebP; pip install "ftclient[data]"')
