@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ftclient.cost.access import access_notes
-from ftclient.cost.plan import Note, Plan, hosted_plan, local_plan
+from ftclient.cost.access import ask_access
+from ftclient.cost.book import PriceBook, price_book
+from ftclient.cost.plan import Plan
+from ftclient.cost.planned import hosted_plan, local_plan
+from ftclient.cost.tokens import check_and_count
 from ftclient.data import Dataset, Report
 from ftclient.data.counted import counted
 from ftclient.errors import DataError
@@ -18,7 +21,14 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 
-def make_plan(openai: OpenAI, host: Host, request: JobRequest, *, upload: Callable[[Dataset], str]) -> Plan:
+def make_plan(
+    openai: OpenAI,
+    host: Host,
+    request: JobRequest,
+    *,
+    upload: Callable[[Dataset], str],
+    book: PriceBook | None = None,
+) -> Plan:
     """Return the plan of a job at `host`.
 
     Args:
@@ -26,6 +36,7 @@ def make_plan(openai: OpenAI, host: Host, request: JobRequest, *, upload: Callab
         host: Where the job would run.
         request: The job.
         upload: Returns the id of a file with this content; the local backend plans on uploaded files.
+        book: What hosts charge; None is what holds here.
 
     Raises:
         DataError: A dataset has errors; `error.report` lists them.
@@ -33,13 +44,12 @@ def make_plan(openai: OpenAI, host: Host, request: JobRequest, *, upload: Callab
         BackendError: The local backend refused. A hosted plan is made without the host, and says so.
     """
     request.check_host(host)
+    book = book or price_book()
     report = _check(host, request)
     if host.is_local:
-        return _ask_local(openai, host, request, upload)
-    notes = access_notes(openai, host, model=request.model)
-    if host.before_use:
-        notes.append(Note("before_use", host.before_use))
-    return hosted_plan(request, host, report, notes=notes)
+        return _ask_local(openai, host, request, upload, book)
+    access = ask_access(openai, host, model=request.model, book=book)
+    return hosted_plan(request, host, report, access=access, book=book)
 
 
 def _check(host: Host, request: JobRequest) -> Report:
@@ -52,19 +62,19 @@ def _check(host: Host, request: JobRequest) -> Report:
 
 
 def _report(host: Host, request: JobRequest, data: Dataset, *, is_training: bool) -> Report:
-    return data.check(
-        model=request.model,  # at the local backend its tokens are counted there
-        method=request.method.type,
-        limits=host.limits,
-        is_training=is_training,
-    )
+    model, method = request.model, request.method.type
+    if not host.is_local:
+        return check_and_count(data, host, model=model, method=method, is_training=is_training)
+    return data.check(model=model, method=method, limits=host.limits, is_training=is_training)  # it counts by itself
 
 
-def _ask_local(openai: OpenAI, host: Host, request: JobRequest, upload: Callable[[Dataset], str]) -> Plan:
+def _ask_local(
+    openai: OpenAI, host: Host, request: JobRequest, upload: Callable[[Dataset], str], book: PriceBook
+) -> Plan:
     file_id = upload(request.train)
     valid_id = upload(request.valid) if request.valid else None
     body = request.body(training_file=file_id, validation_file=valid_id)
-    plan = local_plan(request, host, forecast(openai, host, body))
+    plan = local_plan(request, host, forecast(openai, host, body), book=book)
     machine = plan.machine
     if machine and (machine.longest_example_tokens or 0) > (machine.context_tokens or float("inf")):
         method = request.method.type

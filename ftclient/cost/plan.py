@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from rich.jupyter import JupyterMixin
 
-from ftclient.cost.epochs import Epochs, n_steps, resolve_epochs
-from ftclient.cost.prices import Price, last_day_to_start, shutdown_of, training_price
-from ftclient.cost.tokens import Tokens, count_tokens
-from ftclient.data import Report
-from ftclient.errors import BackendError, BudgetError
+from ftclient.cost.book import to_text
+from ftclient.cost.epochs import Batch, Epochs, n_steps
+from ftclient.cost.notes import Note
+from ftclient.cost.prices import Price
+from ftclient.cost.tokens import Tokens
+from ftclient.errors import BudgetError
 from ftclient.hosts import Host
 from ftclient.jobs.request import JobRequest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-
-@dataclass(frozen=True)
-class Note:
-    """Something to know before starting; `code` is for programs, `message` for people."""
-
-    code: str
-    message: str
+_S_PER_HOUR = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +33,23 @@ class Machine:
     learning_rate: float | None = None
     longest_example_tokens: int | None = None
     context_tokens: int | None = None
+    energy_kwh: float | None = None
+    """By the machine's own measure, or by the power that the book of prices names."""
+    usd_per_kwh: Decimal | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else the backend says of how it would run the job."""
+
+    @property
+    def energy_usd(self) -> Decimal | None:
+        """What the electricity costs; None where its amount or its price is not known."""
+        if self.energy_kwh is None or self.usd_per_kwh is None:
+            return None
+        return Decimal(str(self.energy_kwh)) * self.usd_per_kwh
+
+    def to_json(self) -> dict[str, Any]:
+        """What a plan prints beside time and memory."""
+        usd = self.energy_usd
+        return {**self.more, "energy_kwh": self.energy_kwh, "energy_usd": None if usd is None else to_text(usd)}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -50,68 +62,84 @@ class Plan(JupyterMixin):
     """The model's own name, where the host has resolved an alias."""
     n_examples: int
     epochs: Epochs
-    batch_size: int | None
+    batch: Batch | None
     """None: the host chooses and does not say how."""
-    tokens: Tokens
+    tokens: Tokens | None
+    """None: they cannot be counted here."""
     price: Price | None
     machine: Machine | None
     """None: somebody else's machine."""
     warnings: Sequence[Note] = ()
 
     @property
-    def billed_tokens(self) -> int:
+    def batch_size(self) -> int | None:
+        """Examples an optimizer step."""
+        return self.batch.size if self.batch else None
+
+    @property
+    def billed_tokens(self) -> int | None:
         """What the API calls trained_tokens: every token of every epoch."""
-        return self.tokens.per_epoch * self.epochs.n_epochs
+        return self.tokens.per_epoch * self.epochs.n_epochs if self.tokens else None
 
     @property
     def cost_usd(self) -> Decimal | None:
         """The exact cost; None where the host has no price for it (the local machine charges nothing)."""
-        return self.price.cost_usd(self.billed_tokens) if self.price else None
+        billed = self.billed_tokens
+        return self.price.cost_usd(billed) if self.price and billed is not None else None
 
     @property
     def n_steps(self) -> int | None:
         """Optimizer steps, where the batch size is known."""
-        if self.batch_size is None:
+        if self.batch is None:
             return None
-        return n_steps(self.n_examples, batch_size=self.batch_size, n_epochs=self.epochs.n_epochs)
+        return n_steps(self.n_examples, batch_size=self.batch.size, n_epochs=self.epochs.n_epochs)
 
     def check_budget(self, max_cost_usd: Decimal | float | str) -> None:
         """Refuse a job that would cost more.
 
         Raises:
-            BudgetError: It costs more, or nobody knows what it costs.
+            BudgetError: It costs more, or nobody knows what it costs, or this is no amount in dollars.
         """
+        limit = _limit(max_cost_usd)
         if self.host.is_local:
             return
-        limit = Decimal(str(max_cost_usd))
         if self.cost_usd is None:
             raise BudgetError(
                 f"The price of training {self.model} at {self.host.title} is not known, so it cannot be kept under "
-                f"${limit}. Leave the limit away to train all the same."
+                f"${limit}. Leave the limit away to train all the same, or name the price in a file: --prices FILE."
             )
         if self.cost_usd > limit:
             raise BudgetError(f"The job would cost ${self.cost_usd:.4f}, more than the limit of ${limit}.")
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `ftclient plan --json` prints it."""
+        tokens, machine = self.tokens, self.machine
         return {
             "n_examples": self.n_examples,
             "n_epochs": self.epochs.n_epochs,
             "epochs_rule": self.epochs.rule,
-            "tokens_per_epoch": self.tokens.per_epoch,
-            "loss_tokens_per_epoch": self.tokens.loss_per_epoch,
+            "tokens_per_epoch": tokens.per_epoch if tokens else None,
+            "loss_tokens_per_epoch": tokens.loss_per_epoch if tokens else None,
             "billed_tokens": self.billed_tokens,
             "price": self.price.to_json() if self.price else None,
-            "cost_usd": None if self.cost_usd is None else f"{self.cost_usd:f}",
-            "time_s": self.machine.time_s if self.machine else None,
-            "memory_bytes": self.machine.memory_bytes if self.machine else None,
+            "cost_usd": None if self.cost_usd is None else to_text(self.cost_usd),
+            "time_s": machine.time_s if machine else None,
+            "memory_bytes": machine.memory_bytes if machine else None,
             "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
+            "host": self.host.name,
+            "model": self.model,
+            "batch_size": self.batch_size,
+            "batch_rule": self.batch.rule if self.batch else None,
+            "n_steps": self.n_steps,
+            "n_cut_examples": tokens.n_cut if tokens else None,
+            "machine": machine.to_json() if machine else None,
         }
 
     def __repr__(self) -> str:
         """What would be trained, where, and for how much; all of it is in `to_json()`."""
         cost = "no charge" if self.host.is_local else "unknown cost" if self.cost_usd is None else f"${self.cost_usd}"
-        return f"<Plan {self.model} at {self.host.title}: {self.billed_tokens:,} tokens, {cost}>"
+        billed = "unknown" if self.billed_tokens is None else f"{self.billed_tokens:,}"
+        return f"<Plan {self.model} at {self.host.title}: {billed} tokens, {cost}>"
 
     def __rich__(self) -> RenderableType:
         """The plan as a table, for `rich.print(plan)`."""
@@ -120,105 +148,19 @@ class Plan(JupyterMixin):
         return render(self)
 
 
-def hosted_plan(request: JobRequest, host: Host, report: Report, *, notes: Sequence[Note] = ()) -> Plan:
-    """Return the plan of a job at a host that charges, from counts made here.
-
-    Args:
-        request: The job.
-        host: Where it would run.
-        report: The check of the training file, which has counted its tokens.
-        notes: What asking the host has brought to light.
-    """
-    price = training_price(host, request.model)
-    limits = host.limits.for_model(request.model)
-    tokens = count_tokens(request.train, report, model=request.model, method=request.method.type, limits=limits)
-    batch_size = request.method.batch_size
-    return Plan(
-        request=request,
-        host=host,
-        model=request.model,
-        n_examples=report.n_examples,
-        epochs=resolve_epochs(request.method.n_epochs, n_examples=report.n_examples),
-        batch_size=batch_size if isinstance(batch_size, int) else None,
-        tokens=tokens or Tokens(per_epoch=0, loss_per_epoch=0),
-        price=price if tokens else None,
-        machine=None,
-        warnings=[*notes, *_about_tokens(tokens), *_about_price(host, request, price), *_about_dates(host, request)],
-    )
-
-
-def local_plan(request: JobRequest, host: Host, answer: Mapping[str, Any]) -> Plan:
-    """Return the plan that the local backend has worked out (the answer of POST /v1/local/plan).
-
-    Raises:
-        BackendError: The answer lacks what a plan needs.
-    """
+def _limit(given: Decimal | float | str) -> Decimal:
     try:
-        return Plan(
-            request=request,
-            host=host,
-            model=str(answer["model"]),
-            n_examples=int(answer["n_examples"]),
-            epochs=_epochs(request, answer),
-            batch_size=int(answer["batch_size"]),
-            tokens=Tokens(
-                per_epoch=int(answer["tokens_per_epoch"]), loss_per_epoch=int(answer["loss_tokens_per_epoch"])
-            ),
-            price=None,
-            machine=Machine(
-                time_s=float(answer["time_s"]),
-                memory_bytes=int(answer["memory_bytes"]),
-                learning_rate=answer.get("learning_rate"),
-                longest_example_tokens=answer.get("longest_example_tokens"),
-                context_tokens=answer.get("context_tokens"),
-            ),
-            warnings=[Note("note", str(text)) for text in answer.get("notes", ())],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise BackendError(
-            f"{host.title} sent a plan that cannot be read ({error}). Do client and server have the same version?"
-        ) from error
+        limit = Decimal(str(given))
+    except InvalidOperation:
+        limit = Decimal("nan")
+    if not limit.is_finite() or limit < 0:
+        raise BudgetError(f"{given!r} is no amount in dollars that a cost could be kept under.")
+    return limit
 
 
-def _epochs(request: JobRequest, answer: Mapping[str, Any]) -> Epochs:
-    """Return the epochs that the backend will run, with the arithmetic where it is the published rule."""
-    epochs = resolve_epochs(request.method.n_epochs, n_examples=int(answer["n_examples"]))
-    agreed = epochs.n_epochs == int(answer["n_epochs"])
-    return epochs if agreed else Epochs(int(answer["n_epochs"]), str(answer["epochs_rule"]))
+def energy_kwh(time_s: float, *, watts: Decimal | None) -> float | None:
+    """Return the electricity of so much time at this power; None where the power is not known."""
+    return None if watts is None else float(watts) * time_s / _S_PER_HOUR / 1000
 
 
-def _about_tokens(tokens: Tokens | None) -> list[Note]:
-    if tokens is None:
-        text = "Tokens could not be counted: the vocabulary is not on this machine. Their cost is not known."
-        return [Note("tokens_unknown", text)]
-    notes = []
-    if tokens.n_cut:
-        text = (
-            f"{tokens.n_cut:,} examples are longer than the host reads; it stops at its limit, and so does the count."
-        )
-        notes.append(Note("too_long", text))
-    elif tokens.is_estimate:
-        notes.append(Note("tokens_estimated", "The token count is an estimate: for part of it no rule is published."))
-    return notes
-
-
-def _about_price(host: Host, request: JobRequest, price: Price | None) -> list[Note]:
-    if price is not None:
-        return []
-    if request.method.type == "reinforcement":
-        return [
-            Note("price_by_the_hour", "Reinforcement is charged by the hour of training, which cannot be foreseen.")
-        ]
-    return [Note("price_unknown", f"No price of training {request.model} at {host.title} is known, so no cost either.")]
-
-
-def _about_dates(host: Host, request: JobRequest) -> list[Note]:
-    notes = []
-    last_day, shutdown = last_day_to_start(host), shutdown_of(host, request.model)
-    if last_day:
-        text = f"{host.title} starts no fine-tuning jobs after {last_day}, and none at all for new organizations."
-        notes.append(Note("training_closing", text))
-    if shutdown:
-        text = f"{request.model} is shut down on {shutdown}, together with every model tuned on it."
-        notes.append(Note("model_shutdown", text))
-    return notes
+__all__ = ["Machine", "Note", "Plan", "energy_kwh"]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ftclient.cost.plan import Plan
+    from ftclient.cost.plan import Machine, Plan
 
 
 def render(plan: Plan) -> RenderableType:
@@ -24,25 +24,47 @@ def render(plan: Plan) -> RenderableType:
 
 
 def _rows(plan: Plan) -> list[tuple[str, str]]:
-    tokens = plan.tokens
     rows = [
         ("Model", f"{plan.model} at {plan.host.title}"),
         ("Examples", f"{plan.n_examples:,}"),
         ("Epochs", f"{plan.epochs.n_epochs} ({plan.epochs.rule})"),
-        ("Tokens", f"{tokens.per_epoch:,} an epoch, {tokens.loss_per_epoch:,} of them learned from"),
+        ("Batch", _batch(plan)),
         ("Steps", _steps(plan)),
+        ("Tokens", _tokens(plan)),
+        ("Billed", _billed(plan)),
         ("Cost", _cost(plan)),
     ]
     if plan.machine:
-        rows += [("Time", f"about {duration(plan.machine.time_s)}"), ("Memory", size(plan.machine.memory_bytes))]
+        rows += _of_machine(plan.machine)
     return [(name, value) for name, value in rows if value]
 
 
+def _batch(plan: Plan) -> str:
+    if plan.batch is None:
+        return ""
+    return f"{plan.batch.size} ({plan.batch.rule}{'; assumed' if plan.batch.is_assumed else ''})"
+
+
 def _steps(plan: Plan) -> str:
-    if plan.n_steps is None:
+    if plan.n_steps is None or plan.batch is None:
         return ""
     rate = f", learning rate {plan.machine.learning_rate:g}" if plan.machine and plan.machine.learning_rate else ""
-    return f"{plan.n_steps:,} of {plan.batch_size} examples{rate}"
+    n_epochs = plan.epochs.n_epochs
+    epochs = "1 epoch" if n_epochs == 1 else f"{n_epochs} epochs"
+    return f"{plan.n_steps:,} = {plan.n_examples:,} / {plan.batch.size} rounded up, x {epochs}{rate}"
+
+
+def _tokens(plan: Plan) -> str:
+    if plan.tokens is None:
+        return "not known"
+    cut = f"; {plan.tokens.n_cut:,} examples are cut at the limit" if plan.tokens.n_cut else ""
+    return f"{plan.tokens.per_epoch:,} an epoch, {plan.tokens.loss_per_epoch:,} of them learned from{cut}"
+
+
+def _billed(plan: Plan) -> str:
+    if plan.tokens is None or plan.host.is_local:
+        return ""
+    return f"{plan.billed_tokens:,} tokens = {plan.tokens.per_epoch:,} x {plan.epochs.n_epochs}"
 
 
 def _cost(plan: Plan) -> str:
@@ -50,10 +72,21 @@ def _cost(plan: Plan) -> str:
         return "no charge"
     if plan.price is None or plan.cost_usd is None:
         return "not known"
+    minimum = f", the least that a job costs is ${plan.price.minimum_usd}" if plan.price.minimum_usd else ""
     return (
-        f"${plan.cost_usd:,.4f} = {plan.billed_tokens:,} tokens x ${plan.price.usd_per_million_tokens} a million "
-        f"(price of {plan.price.as_of})"
+        f"${plan.cost_usd:,.4f} = {plan.billed_tokens:,} tokens x ${plan.price.usd_per_million_tokens} a million"
+        f"{minimum} (price of {plan.price.as_of}, {plan.price.source})"
     )
+
+
+def _of_machine(machine: Machine) -> list[tuple[str, str]]:
+    rows = [("Time", f"about {duration(machine.time_s)}"), ("Memory", size(machine.memory_bytes))]
+    if machine.energy_kwh is not None:
+        usd = machine.energy_usd
+        price = "" if usd is None else f" = ${usd:.4f} at ${machine.usd_per_kwh} a kWh"
+        rows.append(("Energy", f"{machine.energy_kwh:.4f} kWh{price}"))
+    shown = {name: value for name, value in machine.more.items() if isinstance(value, str | int | float)}
+    return [*rows, *((name.replace("_", " ").capitalize(), str(value)) for name, value in shown.items())]
 
 
 def duration(seconds: float) -> str:

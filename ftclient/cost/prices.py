@@ -1,15 +1,15 @@
-"""Prices and shutdown dates, read from a dated data file. What is not in it is unknown, never zero."""
+"""What hosts charge for models, and when they end, looked up by host and name. Unknown is None, never zero."""
 
 from __future__ import annotations
 
-import json
+import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from importlib.resources import files
-from typing import Any
 
+from ftclient.cost.book import Dates, ModelPrices, PriceBook, TokenRates, price_book, to_text
 from ftclient.hosts import Host
+
+MILLION = Decimal(1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,60 +20,96 @@ class Price:
     source: str
     as_of: str
     """Day on which the source said so, as YYYY-MM-DD."""
+    minimum_usd: Decimal = Decimal(0)
+    """What the smallest job costs."""
 
     def cost_usd(self, billed_tokens: int) -> Decimal:
         """Return the exact cost of so many tokens."""
-        return self.usd_per_million_tokens * billed_tokens / 1_000_000
+        return max(self.minimum_usd, self.usd_per_million_tokens * billed_tokens / MILLION)
 
     def to_json(self) -> dict[str, str]:
         """The price as a plan prints it."""
-        return {
+        found = {
             "usd_per_million_tokens": str(self.usd_per_million_tokens),
             "source": self.source,
             "as_of": self.as_of,
         }
+        return {**found, "minimum_usd": to_text(self.minimum_usd)} if self.minimum_usd else found
 
 
-def training_price(host: Host, model: str) -> Price | None:
-    """Return the price of training `model` at `host`; None if it is not known, or not by the token."""
-    facts, table = _facts(host, model), _tables().get(host.name)
-    if not facts or not table or facts["training"] is None:
-        return None
-    return Price(usd_per_million_tokens=Decimal(facts["training"]), source=table["source"], as_of=table["as_of"])
-
-
-def chat_price(host: Host, model: str) -> tuple[Decimal, Decimal] | None:
-    """Return what a million tokens of prompt and of answer cost with `model`, in dollars; None if not known."""
-    facts = _facts(host, model)
-    return (Decimal(facts["input"]), Decimal(facts["output"])) if facts else None
-
-
-def shutdown_of(host: Host, model: str) -> str | None:
-    """Return the day on which the host shuts `model` down, as YYYY-MM-DD, where that is known."""
-    facts = _facts(host, model)
-    return str(facts["shutdown"]) if facts and facts["shutdown"] else None
-
-
-def last_day_to_start(host: Host) -> str | None:
-    """Return the last day on which the host starts jobs, as YYYY-MM-DD, where it has said so."""
-    found = _tables().get(host.name, {}).get("last_day_to_start_jobs")
-    return found and str(found)
-
-
-def _facts(host: Host, model: str) -> dict[str, Any] | None:
+def model_prices(host: Host, model: str, *, book: PriceBook | None = None) -> ModelPrices | None:
+    """Return all that is known of `model` at `host`, by its name, an alias, or the name of a model tuned on it."""
+    found = (book or price_book()).host(host.name).models
     name = base_of(model)
-    models: dict[str, dict[str, Any]] = _tables().get(host.name, {}).get("models", {})
-    if name in models:
-        return models[name]
-    return next((facts for facts in models.values() if facts["alias"] == name), None)
+    if name in found:
+        return found[name]
+    return next((each for each in found.values() if name in each.aliases), None)
+
+
+def training_price(host: Host, model: str, *, book: PriceBook | None = None) -> Price | None:
+    """Return the price of training `model` at `host`; None if it is not known, or not by the token."""
+    book = book or price_book()
+    found = model_prices(host, model, book=book)
+    if found is None or found.training.usd_per_million_tokens is None:
+        return None
+    source = book.source_of(found.training)
+    return Price(
+        usd_per_million_tokens=found.training.usd_per_million_tokens,
+        source=source.url if source else "",
+        as_of=source.as_of if source else "",
+        minimum_usd=book.host(host.name).minimum_usd_per_job or Decimal(0),
+    )
+
+
+def hourly_price_usd(host: Host, model: str, *, book: PriceBook | None = None) -> Decimal | None:
+    """Return what an hour of reinforcement costs, in dollars; None if that is not known."""
+    found = model_prices(host, model, book=book)
+    return found.training.usd_per_hour if found else None
+
+
+def why_no_price(host: Host, model: str, *, book: PriceBook | None = None) -> str:
+    """Return why there is no price of training, in a sentence."""
+    found = model_prices(host, model, book=book)
+    if found is None:
+        return f"{model} at {host.title} is not in the book of prices."
+    return found.training.unknown or "No price of training is known."
+
+
+def chat_price(host: Host, model: str, *, book: PriceBook | None = None) -> tuple[Decimal, Decimal] | None:
+    """Return what a million tokens of prompt and of answer cost with a tuned model, in dollars; None if not known."""
+    found = model_prices(host, model, book=book)
+    rates = found.tuned if found else TokenRates()
+    return None if rates.input is None or rates.output is None else (rates.input, rates.output)
+
+
+def dates_of(host: Host, model: str, *, book: PriceBook | None = None) -> Dates:
+    """Return when the model ends at the host; where nothing is known of the model, when the service does."""
+    book = book or price_book()
+    found = model_prices(host, model, book=book)
+    whole, own = book.host(host.name).dates, found.dates if found else Dates()
+    return whole.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def shutdown_of(host: Host, model: str, *, book: PriceBook | None = None) -> str | None:
+    """Return the day on which the host shuts `model` down, as YYYY-MM-DD, where that is known."""
+    return dates_of(host, model, book=book).shutdown
+
+
+def last_day_to_start(host: Host, *, book: PriceBook | None = None) -> str | None:
+    """Return the last day on which the host starts jobs, as YYYY-MM-DD, where it has said so."""
+    return (book or price_book()).host(host.name).dates.last_training_day
 
 
 def base_of(model: str) -> str:
-    """Return the base of a tuned model's name: `ft:gpt-4o-mini-2024-07-18:acme::a1b2c3d4` -> the dated name."""
-    return model.split(":")[1] if model.startswith("ft:") and model.count(":") else model
+    """Return the base of a tuned model's name: `ft:gpt-4o-mini-2024-07-18:acme::a1b2c3d4` -> the dated name.
+
+    Azure's names are `gpt-4.1-mini-2025-04-14.ft-<job>-suffix`.
+    """
+    if model.startswith("ft:") and ":" in model[3:]:
+        return model.split(":")[1]
+    return model.partition(".ft-")[0]
 
 
-@lru_cache(maxsize=1)
-def _tables() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = json.loads((files("ftclient.cost") / "prices.json").read_text("utf-8"))["hosts"]
-    return found
+def today() -> str:
+    """Return the calendar's day in UTC as YYYY-MM-DD: days of that form compare as they follow each other."""
+    return dt.datetime.now(dt.timezone.utc).date().isoformat()

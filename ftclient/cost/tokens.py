@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ftclient.data import Dataset, Limits, Report
-from ftclient.data.tokens import DEFAULT_ENCODING, count_example, encoding_for
+from ftclient.data import Dataset, Report
+from ftclient.data.tokens import encoding_for
+from ftclient.hosts import Host, MethodType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,46 +15,55 @@ class Tokens:
     """Tokens of one pass over the training file."""
 
     per_epoch: int
+    """All that are read, and billed."""
     loss_per_epoch: int
     """Those that are learned from; the others are only read."""
     n_cut: int = 0
     """Examples that are longer than the host reads, and end where it stops."""
+    n_lost: int = 0
+    """Tokens of those examples that are neither read nor billed."""
     is_estimate: bool = False
+    system_per_epoch: int = 0
+    """Tokens of system prompts, as far as they are known."""
 
 
-def count_tokens(data: Dataset, report: Report, *, model: str, method: str, limits: Limits) -> Tokens | None:
+def has_own_encoding(model: str) -> bool:
+    """Whether the model's own encoding is at hand, as those of OpenAI's models are; others are counted by o200k."""
+    return encoding_for(model) is not None
+
+
+def check_and_count(
+    data: Dataset, host: Host, *, model: str, method: MethodType = "supervised", is_training: bool = True
+) -> Report:
+    """Return the check of a file by a host's limits for a model, with its tokens as `count_tokens` reads them."""
+    return data.check(
+        model=model if has_own_encoding(model) else None,
+        method=method,
+        limits=host.limits.for_model(model),
+        is_training=is_training,
+    )
+
+
+def count_tokens(report: Report, *, is_own_encoding: bool = True) -> Tokens | None:
     """Return the tokens of a checked file as the host counts them; None where the vocabulary cannot be had.
 
     Args:
-        data: The file.
-        report: Its check for this model, which has counted whole examples where it knows the encoding.
-        model: Decides the encoding. Models of unknown makers are counted with o200k, as an estimate.
-        method: What the file is for.
-        limits: Those of the host for this model.
+        report: The check of the file by the host's limits for the model.
+        is_own_encoding: Whether the check counted in the model's own encoding; else the count is an estimate.
     """
     counted = report.stats.get("tokens")
     if not counted:
-        return None if encoding_for(model) else _recount(data, DEFAULT_ENCODING, method, limits, is_estimate=True)
-    if limits.context_tokens is None or counted["per_example"]["max"] <= limits.context_tokens:
-        return Tokens(
-            per_epoch=int(counted["total"]),
-            loss_per_epoch=int(counted["trained"]),
-            is_estimate=bool(counted["is_estimate"]),
-        )
-    is_estimate = bool(counted["is_estimate"])
-    return _recount(data, str(counted["encoding"]), method, limits, is_estimate=is_estimate)
-
-
-def _recount(data: Dataset, encoding: str, method: str, limits: Limits, *, is_estimate: bool) -> Tokens | None:
-    """Count example by example; what is trained of one that is cut is in proportion, which is an estimate."""
-    total, trained, n_cut = 0, 0.0, 0
-    try:
-        for example in data:
-            count = count_example(example, encoding, method=method)
-            kept = min(count.total, limits.context_tokens or count.total)
-            total += kept
-            trained += count.trained * kept / max(1, count.total)
-            n_cut += kept < count.total
-    except LookupError:
         return None
-    return Tokens(per_epoch=total, loss_per_epoch=round(trained), n_cut=n_cut, is_estimate=is_estimate or n_cut > 0)
+    beyond: dict[str, int] = counted["beyond_context"]
+    return Tokens(
+        per_epoch=int(counted["total"]) - beyond["total"],
+        loss_per_epoch=int(counted["trained"]) - beyond["trained"],
+        n_cut=beyond["n_examples"],
+        n_lost=beyond["total"],
+        is_estimate=bool(counted["is_estimate"]) or not is_own_encoding,
+        system_per_epoch=_of_roles(counted["by_role"], "system", "developer"),
+    )
+
+
+def _of_roles(by_role: dict[str, Any], *roles: str) -> int:
+    return sum(int(by_role.get(role, 0)) for role in roles)

@@ -127,6 +127,20 @@ class BlockChecker:
             totals = [fixed_tokens + sum(row) for row in zip(*columns, strict=True)]
             totals = totals or [fixed_tokens] * len(alike.line_numbers)
             self._take_counts(result, alike.line_numbers, totals)
+            trained = [column for label, column in zip(labels, columns, strict=True) if label == "assistant"]
+            self._take_cuts(result, totals, [sum(row) for row in zip(*trained, strict=True)])
+
+    def _take_cuts(self, result: BlockResult, totals: Sequence[int], trained: Sequence[int]) -> None:
+        """Count what is beyond the context: exactly for all tokens, in proportion for those that are trained."""
+        limit = self._limits.context_tokens
+        if limit is None or max(totals) <= limit:
+            return
+        for total, n_trained in zip(totals, trained or [0] * len(totals), strict=True):
+            if total > limit:
+                counts = result.tally.counts
+                counts["cut_examples"] += 1
+                counts["cut_tokens"] += total - limit
+                counts["cut_trained_tokens"] += n_trained - n_trained * limit // total
 
     def _take_counts(self, result: BlockResult, numbers: Sequence[int], totals: Sequence[int]) -> None:
         result.tally.example_tokens.update(totals)

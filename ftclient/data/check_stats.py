@@ -88,6 +88,11 @@ def _tokens(tally: Tally, encoding: str) -> dict[str, Any]:
         "per_example": spread(tally.example_tokens),
         "is_estimate": tally.counts["estimated"] > 0,
         "n_estimated_examples": tally.counts["estimated"],
+        "beyond_context": {
+            "n_examples": tally.counts["cut_examples"],
+            "total": tally.counts["cut_tokens"],
+            "trained": tally.counts["cut_trained_tokens"],
+        },
     }
 
 

