@@ -14,7 +14,7 @@ from local_backend.engine import decoder
 from local_backend.engine.attention import plan_attention
 from local_backend.engine.device import Machine
 from local_backend.engine.frozen import FrozenStates
-from local_backend.engine.loss import Head, Rows, score, weighted_nll
+from local_backend.engine.loss import Head, Rows, nll_gradient, score
 from local_backend.engine.packing import Pack, micro_batches, pack
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Rendered
@@ -69,6 +69,10 @@ class Network:
     def parameters(self) -> list[tuple[str, nn.Parameter]]:
         """The weights that train, by name."""
         return [(name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+
+    def inputs(self, ids: Sequence[int], images: Sequence[bytes]) -> dict[str, torch.Tensor]:  # noqa: ARG002 - no eyes
+        """What transformers' forward pass takes beside the ids of a prompt: nothing, in models that read text alone."""
+        return {}
 
     @property
     def packing(self) -> str:
@@ -131,9 +135,10 @@ class Network:
         if not len(part.row_targets_R):
             return Rows(hidden_RD.new_zeros(0), torch.zeros(0, dtype=torch.bool))
         device = hidden_RD.device
-        targets_R = part.row_targets_R.to(device)
-        loss, rows = weighted_nll(hidden_RD, targets_R, weights_R.to(device), head=self._head())
-        loss.backward()  # type: ignore[no-untyped-call]
+        targets_R, weights_R = part.row_targets_R.to(device), weights_R.to(device)
+        dhidden_RD, rows = nll_gradient(hidden_RD, targets_R, weights_R, head=self._head())
+        if dhidden_RD is not None:
+            hidden_RD.backward(dhidden_RD)  # type: ignore[no-untyped-call]
         return rows
 
     def _plain_hidden(self, part: Pack) -> torch.Tensor:
