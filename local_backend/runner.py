@@ -20,6 +20,7 @@ from typing import IO, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from local_backend.models import reference
 from local_backend.names import is_tuned, random_text
 from local_backend.recorder import JobRecorder, StoppedError, result_csv
 from local_backend.settings import EngineName, Settings
@@ -29,7 +30,7 @@ from local_backend.store.models import Models
 from local_backend.store.sweep import sweep_job
 from local_backend.store.tables import JobRow
 from local_backend.store.work import Work
-from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Signal, Task
+from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Signal, Task, UserError
 from local_backend.trace import where
 from local_backend.validation import validate
 
@@ -258,7 +259,7 @@ class Runner:
     def _train(self, job: JobRow) -> None:
         if job.attempts > MAX_ATTEMPTS:
             raise JobError("server_error", _gave_up_text(job))
-        task = task_of(job, store=self._store)
+        task = task_of(job, store=self._store, settings=self._settings)
         task.work_dir.mkdir(mode=0o700, exist_ok=True)
         recorder = JobRecorder(self._work, job, stop=self.stop)
         with closing(recorder):
@@ -272,7 +273,7 @@ class Runner:
                 self._work.succeeded(job.id, outcome, base=task.model.base, result=incoming.finish())
 
 
-def task_of(job: JobRow, *, store: Store) -> Task:
+def task_of(job: JobRow, *, store: Store, settings: Settings) -> Task:
     """Describe a validated job to an engine.
 
     Raises:
@@ -280,7 +281,7 @@ def task_of(job: JobRow, *, store: Store) -> Task:
     """
     return Task(
         job_id=job.id,
-        model=model_of(job.model, store=store),
+        model=model_of(job.model, store=store, settings=settings),
         method="dpo" if job.method == "dpo" else "supervised",
         training_path=blob_path(store.blobs, job.training_sha256),
         validation_path=blob_path(store.blobs, job.validation_sha256) if job.validation_sha256 else None,
@@ -291,14 +292,17 @@ def task_of(job: JobRow, *, store: Store) -> Task:
     )
 
 
-def model_of(name: str, *, store: Store) -> ModelRef:
+def model_of(name: str, *, store: Store, settings: Settings) -> ModelRef:
     """Return what an engine starts from: a base model, or a tuned one with its folder.
 
     Raises:
-        JobError: There is no such tuned model any more.
+        JobError: There is no such model any more.
     """
     if not is_tuned(name):
-        return ModelRef(base=name)
+        try:
+            return reference(name, settings=settings)
+        except UserError as error:
+            raise JobError(error.code or "model_not_found", error.message, "model") from error
     row = Models(store).get(name)
     if row is None:
         raise JobError("model_not_found", f"The model {name} was deleted; choose another one.", "model")

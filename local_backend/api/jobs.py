@@ -22,7 +22,7 @@ from local_backend.store.jobs import NewJob
 from local_backend.store.paging import Page
 from local_backend.store.sweep import sweep_job
 from local_backend.store.tables import CheckpointRow, EventRow, FileRow, JobRow
-from local_backend.task import ModelRef, UserError
+from local_backend.task import UserError
 
 METHODS: Mapping[str, tuple[str, ...]] = {"torch": ("supervised", "dpo"), "simulated": ("supervised", "dpo")}
 """What each engine trains."""
@@ -195,12 +195,11 @@ def _create(here: Backend, request: Request, body: CreateJob, body_sha256: str) 
 def _trainable(here: Backend, name: str) -> str:
     """The canonical name of a model that can be tuned."""
     try:
-        ref = here.find_model(name) if is_tuned(name) else ModelRef(base=resolve(name, settings=here.settings))
-        here.engine(name).check_model(ref)
+        here.engine(name).check_model(here.find_model(name))
+        return name if is_tuned(name) else resolve(name, settings=here.settings)
     except (UserError, ApiError) as error:
         text = f"Model {name[:120]} is not available for fine-tuning or does not exist. {error.message}"
         raise ApiError(text, param="model", code=error.code or "model_not_available") from error
-    return name if is_tuned(name) else ref.base
 
 
 def _training_file(here: Backend, file_id: str, param: str) -> FileRow:

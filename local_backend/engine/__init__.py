@@ -44,12 +44,15 @@ class TorchEngine:
 
     def train(self, task: Task, recorder: Recorder) -> Outcome:
         """Run the task from its last resume point (or the start) to its end, a pause or a cancel."""
+        from local_backend.engine.adapters import adapter_dir, check_base
         from local_backend.engine.loop import train
         from local_backend.engine.training import prepare
         from local_backend.engine.weights import ensure
 
         try:
             base = ensure(task.model.base, self._settings)
+            if (start := adapter_dir(task.model)) is not None:
+                check_base(start, base)
         except UserError as error:
             raise JobError(error.code or "model_not_available", error.message, "model") from error
         return train(prepare(task, base=base), recorder)

@@ -17,10 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from local_backend.engine.projection import AdaptedLinear
-from local_backend.task import JobError
+from local_backend.engine.weights import ModelDir
+from local_backend.task import JobError, ModelRef, UserError
 
 PREFIX = "base_model.model."
 """What PEFT puts before the names of the model's modules."""
+_WEIGHTS = "adapter_model.safetensors"
+BASE_FILE = "base_model.json"
+"""Says which weights an adapter was tuned on. PEFT warns of keys that it doesn't know, so its own files can't."""
 
 
 def add_adapters(model: nn.Module, tune: Mapping[str, Any], *, seed: int) -> list[str]:
@@ -63,8 +67,14 @@ def adapted_layers(model: nn.Module) -> Iterator[tuple[str, AdaptedLinear]]:
             yield name, module
 
 
-def save_adapter(model: nn.Module, folder: Path, *, base: str, tune: Mapping[str, Any]) -> None:
-    """Write the adapter in PEFT's format into an existing folder."""
+def adapter_dir(model: ModelRef) -> Path | None:
+    """The folder of a tuned model that is an adapter; None for whole models and base models."""
+    folder = model.tuned_dir
+    return folder if folder is not None and (folder / "adapter_config.json").is_file() else None
+
+
+def save_adapter(model: nn.Module, folder: Path, *, base: ModelDir, tune: Mapping[str, Any]) -> None:
+    """Write the adapter in PEFT's format into an existing folder, with the sha256 of the weights it belongs to."""
     tensors = {}
     names = []
     for name, layer in adapted_layers(model):
@@ -74,9 +84,28 @@ def save_adapter(model: nn.Module, folder: Path, *, base: str, tune: Mapping[str
         if layer.magnitude is not None:
             tensors[f"{PREFIX}{name}.lora_magnitude_vector"] = layer.magnitude
     cpu = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(cpu, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    config = _peft_config(base, tune, names)
+    save_file(cpu, folder / _WEIGHTS, metadata={"format": "pt"})
+    (folder / BASE_FILE).write_text(json.dumps({"name": base.name, "sha256": base.sha256}) + "\n", encoding="utf-8")
+    config = _peft_config(base.name, tune, _target_names(model, names))
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def check_base(folder: Path, base: ModelDir) -> None:
+    """Refuse an adapter that was tuned on other weights than those of `base`; one that doesn't say is let pass.
+
+    Raises:
+        UserError: The weights have changed since, or are others on this machine.
+    """
+    if not (folder / BASE_FILE).is_file():
+        return
+    tuned_on = str(json.loads((folder / BASE_FILE).read_text(encoding="utf-8"))["sha256"])
+    if tuned_on != base.sha256:
+        text = (
+            f"The adapter in {folder.name} was tuned on weights of {base.name} with the sha256 {tuned_on[:12]}...,"
+            f" and those here have {base.sha256[:12]}..., so its answers would be others. Bring the weights that it was"
+            " tuned on, or use a `merged` export of it, which holds them."
+        )
+        raise UserError(text, param="model", code="base_model_changed")
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
@@ -110,7 +139,7 @@ def load_adapter(model: nn.Module, folder: Path) -> None:
     Raises:
         JobError: File and model don't have the same layers.
     """
-    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors = load_file(folder / _WEIGHTS)
     for name, layer in adapted_layers(model):
         parts = {"lora_A.weight": layer.lora_A, "lora_B.weight": layer.lora_B}
         if layer.magnitude is not None:
@@ -125,7 +154,15 @@ def load_adapter(model: nn.Module, folder: Path) -> None:
         raise JobError("model_not_supported", text, "model")
 
 
-def _peft_config(base: str, tune: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _target_names(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """The last parts of the layers' names, where they name no other linear layer; else the whole names."""
+    short = {name.rpartition(".")[2] for name in names}
+    # Adapted layers are no linear ones any more.
+    others = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return sorted(names) if short & others else sorted(short)
+
+
+def _peft_config(base: str, tune: Mapping[str, Any], targets: Sequence[str]) -> dict[str, Any]:
     variant = tune.get("variant", "lora")
     return {
         "peft_type": "LORA",
@@ -134,7 +171,7 @@ def _peft_config(base: str, tune: Mapping[str, Any], names: Sequence[str]) -> di
         "r": int(tune.get("rank", 16)),
         "lora_alpha": tune.get("alpha", 32),
         "lora_dropout": tune.get("dropout", 0.0),
-        "target_modules": sorted({name.rpartition(".")[2] for name in names}),
+        "target_modules": list(targets),
         "use_rslora": variant == "rslora",
         "use_dora": variant == "dora",
         "bias": "none",
@@ -153,10 +190,12 @@ def _start(layer: AdaptedLinear, generator: torch.Generator) -> None:
 
 
 def _block_linears(model: Any) -> Iterator[tuple[str, nn.Linear]]:
-    """The linear layers of the blocks: all but the output layer."""
+    """The linear layers of the blocks: all but the output layer and those that only look at images."""
     head = model.get_output_embeddings()
+    sees = getattr(model.config, "vision_config", None) is not None
+    writing = set(model.get_decoder().modules()) if sees else None
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module is not head:
+        if isinstance(module, nn.Linear) and module is not head and (writing is None or module in writing):
             yield name, module
 
 

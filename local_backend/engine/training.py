@@ -107,13 +107,18 @@ class Run:
 
     def setting(self) -> dict[str, Any]:
         """What the last bits of the arithmetic depend on."""
-        return {"threads": self.network.machine.threads, "torch": torch.__version__, "onednn": uses_onednn()}
+        return {
+            "threads": self.network.machine.threads,
+            "torch": torch.__version__,
+            "onednn": uses_onednn(),
+            "weights": self.base.sha256[:12],
+        }
 
     def save_model(self, folder: Path) -> Path:
         """Write the model as it stands, usable and durable."""
         with whole_folder(folder) as new:
             if self.saves_adapter:
-                adapters.save_adapter(self.network.model, new, base=self.base.name, tune=self.options)
+                adapters.save_adapter(self.network.model, new, base=self.base, tune=self.options)
             else:
                 save_whole(self.network.model, new, tokenizer_from=self.base.path)
         return folder

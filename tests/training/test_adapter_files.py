@@ -1,17 +1,25 @@
 """PEFT's file format, in and out: peft reads what is written here and computes the same, and the other way."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import peft
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from local_backend.engine import adapters
-from local_backend.task import JobError
-from tests.training.tiny import tiny_model
+from local_backend.engine import TorchEngine, adapters
+from local_backend.engine.exports.export import export
+from local_backend.engine.weights import ModelDir
+from local_backend.settings import Settings
+from local_backend.task import ChatRequest, JobError, ModelRef, UserError
+from tests.training.tiny import Recording, chat, task_of, tiny_folder, tiny_model, write_jsonl
 
 # peft asks transformers for an attribute by its old name.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]])
+BASE = ModelDir(path=Path("tiny"), sha256="1" * 64, name="tiny")
 VARIANTS = ["lora", "rslora", "dora"]
 
 
@@ -41,7 +49,7 @@ def logits(model):
 @pytest.mark.parametrize("shape", ["llama-biased", "gemma3"])
 def test_peft_reads_ours(shape, variant, tmp_path):
     model = trained(shape, tune(variant))
-    adapters.save_adapter(model, tmp_path, base="tiny", tune=tune(variant))
+    adapters.save_adapter(model, tmp_path, base=BASE, tune=tune(variant))
     theirs = peft.PeftModel.from_pretrained(tiny_model(shape, dtype=torch.float32), tmp_path)
     assert torch.allclose(logits(theirs), logits(model), atol=1e-5)
 
@@ -90,7 +98,7 @@ def test_the_start_changes_nothing_and_depends_on_the_seed_alone():
 
 def test_an_adapter_for_other_layers_is_refused(tmp_path):
     options = tune("lora")
-    adapters.save_adapter(trained("qwen3", options), tmp_path, base="tiny", tune=options)
+    adapters.save_adapter(trained("qwen3", options), tmp_path, base=BASE, tune=options)
     model = tiny_model("gemma", dtype=torch.float32)
     adapters.add_adapters(model, tune("lora", targets=["q_proj"]), seed=1)
     with pytest.raises(JobError, match="no place for"):
@@ -101,3 +109,32 @@ def test_parts_of_the_format_that_are_not_supported_are_named(tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "modules_to_save": ["lm_head"]}')
     with pytest.raises(JobError, match="modules_to_save"):
         adapters.read_adapter_config(tmp_path)
+
+
+def tuned_on(base, folder, settings):
+    """A model tuned by the engine on the weights in a folder."""
+    ref = ModelRef(base=str(base))
+    training = write_jsonl(folder / "t.jsonl", [chat(f"Say {n}", str(n)) for n in range(10)])
+    task = replace(task_of(folder / "job", training, n_epochs=1, batch_size=5), model=ref)
+    return replace(ref, tuned_dir=TorchEngine(settings).train(task, Recording()).model_dir), task
+
+
+def test_an_adapter_is_refused_once_its_base_model_has_changed(tmp_path):
+    """Chatting, training further and exporting alike: its numbers mean nothing on other weights."""
+    settings = Settings(home=tmp_path / "home", allow_local_paths=True)
+    base = tiny_folder(tmp_path / "base").path
+    model, task = tuned_on(base, tmp_path, settings)
+    request = ChatRequest(messages=[{"role": "user", "content": "Say 3"}], max_tokens=2)
+    engine = TorchEngine(settings)
+    assert list(engine.chat(model, request).deltas)
+    tensors = load_file(base / "model.safetensors")
+    save_file({name: tensor * 1.01 for name, tensor in tensors.items()}, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"tuned on weights of .* with the sha256"):
+        engine.chat(model, request)
+    with pytest.raises(JobError, match="use a `merged` export of it") as caught:
+        engine.train(replace(task, model=model, work_dir=tmp_path / "further"), Recording())
+    assert (caught.value.code, caught.value.param) == ("base_model_changed", "model")
+    for form in ("adapter", "merged"):
+        with pytest.raises(UserError, match="sha256"):
+            export(model, settings, form=form, to=tmp_path / form, name="x")
+    assert list(engine.chat(ModelRef(base=str(base)), request).deltas)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from local_backend.engine.adapters import BASE_FILE, adapter_dir, check_base
 from local_backend.engine.exports.gguf import Quantisation, write_gguf
 from local_backend.engine.exports.merge import Verified, merge
 from local_backend.engine.exports.ollama import modelfile
@@ -70,6 +71,8 @@ def export(
         raise UserError(f"{to} is not empty. Name a new folder.", param="to", code="export_failed")
     to.mkdir(parents=True, exist_ok=True)
     base = ensure(model.base, settings)
+    if (adapter := adapter_dir(model)) is not None:
+        check_base(adapter, base)
     if form == "adapter":
         exported = _adapter(model, base, settings, to=to, name=name)
     elif form == "merged":
@@ -81,11 +84,13 @@ def export(
 
 
 def _adapter(model: ModelRef, base: ModelDir, settings: Settings, *, to: Path, name: str) -> Exported:
-    folder = _adapter_dir(model)
+    folder = adapter_dir(model)
     if folder is None:
         text = "This model has no adapter: its weights were tuned themselves. Export it as `merged` or `gguf`."
         raise UserError(text, param="format", code="export_not_supported")
     shutil.copy2(folder / "adapter_model.safetensors", to)
+    if (folder / BASE_FILE).is_file():
+        shutil.copy2(folder / BASE_FILE, to)
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     source = None if looks_like_path(base.name) else hub_name(base.name)
     config |= {
@@ -111,7 +116,7 @@ def _remark(base: ModelDir, settings: Settings) -> str:
 
 def _merged(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported:
     verified = None
-    adapter = _adapter_dir(model)
+    adapter = adapter_dir(model)
     if adapter is not None:
         verified = merge(base.path, adapter, to=to)
         _copy_tokenizer(base.path, to=to)
@@ -138,12 +143,6 @@ def _gguf(model: ModelRef, base: ModelDir, *, to: Path, name: str, quantisation:
     (to / "Modelfile").write_text(text, encoding="utf-8")
     commands = (f"ollama create {_word(name)} -f Modelfile", f"llama-server -m {file} --jinja")
     return Exported(folder=to, files=_files(to), verified=merged.verified, commands=commands)
-
-
-def _adapter_dir(model: ModelRef) -> Path | None:
-    if model.tuned_dir is not None and (model.tuned_dir / "adapter_config.json").is_file():
-        return model.tuned_dir
-    return None
 
 
 def _copy_tokenizer(base: Path, *, to: Path) -> None:

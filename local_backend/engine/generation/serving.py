@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from local_backend.engine.adapters import adapter_dir, check_base
 from local_backend.engine.generation.batch import Run
 from local_backend.engine.generation.load import Loaded, load
 from local_backend.engine.generation.lora import Adapter
@@ -61,8 +62,11 @@ class Speaker:
             voice.join(_JOIN_S)
 
     def _voice(self, model: ModelRef) -> _Voice:
-        base = ensure(model.base, self._settings).path
-        folder = base if model.tuned_dir is None or _adapter_dir(model) else model.tuned_dir
+        base_dir = ensure(model.base, self._settings)
+        base, adapter = base_dir.path, _adapter_dir(model)
+        if adapter is not None:
+            check_base(adapter, base_dir)
+        folder = base if model.tuned_dir is None or adapter else model.tuned_dir
         voice = self._voices.get(folder)
         if voice is not None and voice.is_alive():
             return voice
@@ -244,4 +248,4 @@ def _adapter_dir(model: ModelRef) -> Path | None:
     if not model.tuned_dir.is_dir():
         text = "The weights of this model are no longer there; choose another checkpoint or train again."
         raise UserError(text, param="model", code="model_not_found")
-    return model.tuned_dir if (model.tuned_dir / "adapter_config.json").is_file() else None
+    return adapter_dir(model)
