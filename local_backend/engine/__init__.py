@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local_backend.settings import Settings
@@ -17,6 +17,7 @@ from local_backend.task import (
     ModelRef,
     Outcome,
     Recorder,
+    Scored,
     Task,
     UserError,
 )
@@ -26,6 +27,12 @@ from local_backend.task import (
 # some microseconds and then sleep instead.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# oneDNN compiles a kernel for every size of a product, and by default keeps the last thousand (twice: torch's wrapper
+# has a cache of its own). Packs seldom have the same size, so that only filled memory: 20 MiB a pack, up to half a GiB.
+# A pack itself needs some fifty kernels, which its layers share.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
 class TorchEngine:
@@ -66,13 +73,16 @@ class TorchEngine:
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering."""
+        answer: Answer = self._speaking().chat(model, request)
+        return answer
+
+    def _speaking(self) -> Any:
         with self._lock:
             if self._speaker is None:
                 from local_backend.engine.generation.serving import Speaker
 
                 self._speaker = Speaker(self._settings)
-        answer: Answer = self._speaker.chat(model, request)
-        return answer
+            return self._speaker
 
     def render(self, model: ModelRef, example: Mapping[str, Any], method: MethodType) -> list[dict[str, Any]]:
         """Show an example as the trainer sees it: one {"id", "text", "weight"} a token."""
@@ -82,6 +92,17 @@ class TorchEngine:
         template = Template.of(ensure(model.base, self._settings).path)
         parts = template.render_pair(example) if method == "dpo" else template.render(example)
         return [token for part in parts for token in show(part, template.tokenizer)]
+
+    def score(self, model: ModelRef, examples: Sequence[Mapping[str, Any]]) -> Sequence[Scored]:
+        """Say how likely the model finds the last answer of each example."""
+        scores: Sequence[Scored] = self._speaking().score(model, examples)
+        return scores
+
+    def base_sha256(self, model: ModelRef) -> str | None:
+        """Return the sum of the base model's weights."""
+        from local_backend.engine.weights import ensure
+
+        return ensure(model.base, self._settings).sha256
 
     def describe(self) -> dict[str, Any]:
         """What the engine computes with: device, precision and why, threads, torch's version."""
