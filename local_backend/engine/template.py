@@ -117,6 +117,7 @@ class Template:
     def _piece(self, whole: str, start: int, end: int) -> list[int]:
         return self._tokenize(whole[start:end]) if start < end else []
 
+        _check_said(whole, messages, turns)
     def _with_weights(self, ids: list[int], spans: Sequence[tuple[int, int, float]], *, is_last_open: bool) -> Rendered:
         weights = [0.0] * len(ids)
         for start, end, weight in spans:
@@ -223,6 +224,23 @@ def _plain(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _plain_message(message: Message) -> dict[str, Any]:
+def _check_said(whole: str, messages: Sequence[Message], turns: Sequence[int]) -> None:
+    """Refuse a template that leaves out what is asked or what is trained: the model would learn something else.
+
+    Of other answers templates may hide some (earlier thinking, say), and white space around a message is theirs.
+    """
+    for i, message in enumerate(messages):
+        if isinstance(message["content"], str) and (message["role"] in {"system", "user"} or i in turns):
+            said = message["content"].rpartition("</think>")[2].strip()
+            if said not in whole:
+                raise UserError(
+                    f"The model's chat template leaves out what message {i + 1} ({message['role']}) says. Choose a"
+                    " model whose template knows such messages, or put the text into another message.",
+                    param="messages",
+                    code="template_error",
+                )
+
+
     """One message in the words that open models' templates know."""
     plain = {key: value for key, value in message.items() if key not in {"function_call", "refusal"}}
     plain["role"] = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])

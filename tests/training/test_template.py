@@ -1,5 +1,7 @@
 """The renderer: what is trained, to the token, under templates of every kind."""
 
+import re
+
 import pytest
 
 from local_backend.engine.template import Template, show
@@ -21,6 +23,8 @@ REWRITES_HISTORY = (
     "{% else %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+NO_SYSTEM = CHATML.replace("{% for message in messages %}", "{% for message in messages if message.role != 'system' %}")
+DEAF = CHATML.replace("message.content", "('' if message.role == 'assistant' else message.content)")
 NO_PREFIX = (
     "{% if add_generation_prompt %}ASK {% endif %}{% for message in messages %}{{ message.content }}{% endfor %}"
 )
@@ -150,6 +154,20 @@ def test_images_are_refused_by_a_text_model():
     messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, TWO_TURNS[2]]
     with pytest.raises(UserError, match="reads text only"):
         template().render({"messages": messages})
+
+
+@pytest.mark.parametrize(("text", "left_out"), [(NO_SYSTEM, "message 1 (system)"), (DEAF, "message 3 (assistant)")])
+def test_a_template_that_leaves_a_message_out_is_refused(text, left_out):
+    """It is the wrong one for these data: the run would go well, and teach something else."""
+    with pytest.raises(UserError, match=re.escape(f"leaves out what {left_out} says")):
+        template(text).render({"messages": TWO_TURNS})
+    pair = {
+        "input": {"messages": TWO_TURNS[:2]},
+        "preferred_output": [TWO_TURNS[2]],
+        "non_preferred_output": [TWO_TURNS[4]],
+    }
+    with pytest.raises(UserError, match=re.escape(f"leaves out what {left_out} says")):
+        template(text).render_pair(pair)
 
 
 def test_no_chat_template_is_said():
