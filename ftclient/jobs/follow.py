@@ -19,7 +19,11 @@ ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 PAGE = 100
 GIVE_UP_S = 900.0
-"""How long a host may stay silent before following it is given up."""
+"""How long a host may stay silent before following it is given up. Time in which this machine slept is not counted."""
+LOOK_S = 30.0
+"""How long one request may take. Connections that died while the machine slept often do not say so."""
+ASLEEP_S = 60.0
+"""A pause and a look that take so much longer than the pause alone: the process, or the whole machine, was asleep."""
 
 
 class Pace:
@@ -152,23 +156,51 @@ def polls(
         JobNotFoundError: There is no such job.
         BackendError: The host refuses, or has been silent for too long.
     """
-    follower, pace = Follower(openai, host, job_id, after=after), Pace(host)
-    silent_since: float | None = None
+    impatient = _impatient(openai)
+    follower, pace, silence = Follower(impatient, host, job_id, after=after), Pace(host), _Silence()
     while True:
         try:
             with errors_of(host, job_id=job_id):
-                job = openai.fine_tuning.jobs.retrieve(job_id)
+                job = impatient.fine_tuning.jobs.retrieve(job_id)
             # The status is read first: what is listed after an end has been seen is complete.
             events = follower.poll(to_the_end=job.status in stop)
         except (UnavailableError, RateLimitError) as error:
-            silent_since = silent_since or time.monotonic()
-            if time.monotonic() - silent_since > GIVE_UP_S:
+            if silence.lasts_too_long():
                 raise
             yield Poll(None, (), str(error))
-            sleep(max(pace.after(news=False), retry_after_s(error) or 0.0))
+            pause_s = max(pace.after(news=False), retry_after_s(error) or 0.0)
+            silence.before_pause(pause_s)
+            sleep(pause_s)
             continue
-        silent_since = None
+        silence = _Silence()
         yield Poll(job, events)
         if job.status in stop:
             return
         sleep(pace.after(news=bool(events)))
+
+
+class _Silence:
+    """How long a host has given no answer, as far as this machine was awake to hear one."""
+
+    def __init__(self) -> None:
+        self._heard_none_at: float | None = None
+        self._most_s = self._lasts_s = 0.0
+
+    def lasts_too_long(self) -> bool:
+        """Take note of a look without an answer, and return whether it was one too many."""
+        now = time.monotonic()
+        if self._heard_none_at is not None:
+            self._lasts_s += min(now - self._heard_none_at, self._most_s)
+        self._heard_none_at = now
+        return self._lasts_s > GIVE_UP_S
+
+    def before_pause(self, pause_s: float) -> None:
+        """Take note of how long the pause before the next look is to be: what goes far beyond it is sleep."""
+        self._most_s = pause_s + ASLEEP_S
+
+
+def _impatient(openai: OpenAI) -> OpenAI:
+    """Return the same client, one that waits for no answer longer than is good for a look."""
+    given_s = openai.timeout
+    is_shorter = isinstance(given_s, int | float) and given_s < LOOK_S
+    return openai if is_shorter else openai.with_options(timeout=LOOK_S)

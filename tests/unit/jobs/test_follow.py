@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import random
 import threading
+import time
 
 import pytest
+from rich.console import Console
 
-from ftclient import JobFailedError, JobNotFoundError, LocalOptions, Simulate, Supervised
+from ftclient import JobFailedError, JobNotFoundError, LocalOptions, Simulate, Supervised, UnavailableError
+from ftclient.view.watch import watch
 from tests.faults.proxy import NO_FAULT, Exchange, Fault, random_faults
 
 
@@ -124,6 +129,46 @@ def test_a_host_that_asks_for_patience_gets_it(connect, data, proxy) -> None:
     assert pauses == [7, 7, 7]
     assert [poll.job is None for poll in polls] == [True, True, True, False]
     assert "limiting requests" in polls[0].trouble
+
+
+def test_a_connection_that_died_without_a_word_is_given_up_and_the_job_looked_at_again(
+    connect, data, proxy, monkeypatch
+) -> None:
+    monkeypatch.setattr("ftclient.jobs.follow.LOOK_S", 0.3)
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    client.openai.max_retries = 0
+    dead = [Fault(delay_s=30)]
+    proxy.choose = lambda _: dead.pop() if dead else NO_FAULT
+    polls = list(job.polls())
+    assert "cannot be reached" in polls[0].trouble
+    assert [event.id for poll in polls for event in poll.events] == listed(client, job.id)
+
+
+def test_a_host_that_stays_silent_is_given_up_in_the_end(connect, data, proxy, monkeypatch) -> None:
+    monkeypatch.setattr("ftclient.jobs.follow.GIVE_UP_S", 0.2)
+    client = connect()
+    job = start(client, data)
+    client.openai.max_retries = 0
+    proxy.choose = lambda _: Fault(status=503)
+    polls, seen = job.polls(), []
+    with pytest.raises(UnavailableError):
+        seen.extend(polls)
+    assert len(seen) > 1
+
+
+def test_a_clock_that_is_set_changes_nothing(connect, data, monkeypatch) -> None:
+    """The wall clock jumps by a day at each glance, forward and back."""
+    true_time, jumps = time.time, itertools.cycle([0, 86_400, -86_400])
+    monkeypatch.setattr("time.time", lambda: true_time() + next(jumps))
+    client = connect()
+    job = start(client, data, speed="timed", seconds_per_step=0.01)
+    heard = []
+    job.wait(timeout_s=60, on_event=lambda event: heard.append(event.id))
+    assert heard == listed(client, job.id)
+    with Console(file=io.StringIO(), width=80) as console:
+        assert watch(job, console=console).status == "succeeded"
 
 
 def test_whoever_waits_can_hear_each_event(connect, data) -> None:
