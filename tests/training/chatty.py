@@ -45,6 +45,11 @@ _OTHER_CONFIGS = {
 SHAPES = list(_CONFIGS)
 """Architectures that share a batch."""
 OTHER_SHAPES = list(_OTHER_CONFIGS)
+_VARIANT_CONFIGS = {
+    "mistral-unbounded": (transformers.MistralConfig, {"head_dim": 8, "sliding_window": None}),  # as since 0.2
+    "llama-biased": (transformers.LlamaConfig, {"head_dim": 8, "attention_bias": True, "mlp_bias": True}),
+    "llama-gelu": (transformers.LlamaConfig, {"head_dim": 8, "hidden_act": "gelu"}),
+}
 
 
 def tiny_tokenizer():
@@ -66,7 +71,7 @@ def tiny_tokenizer():
 def write_tiny(folder, shape="llama", *, seed=0):
     """Write a model's folder and return it."""
     tokenizer = tiny_tokenizer()
-    kind, more = (_CONFIGS | _OTHER_CONFIGS)[shape]
+    kind, more = (_CONFIGS | _OTHER_CONFIGS | _VARIANT_CONFIGS)[shape]
     torch.manual_seed(seed)
     config = kind(**_SIZES, **more, vocab_size=len(tokenizer), eos_token_id=0, pad_token_id=0, bos_token_id=None)
     model = transformers.AutoModelForCausalLM.from_config(config)

@@ -73,7 +73,7 @@ def test_adapter_and_merged_model_are_the_tuned_model(kind, shape, tmp_path, set
 
 
 @pytest.mark.parametrize("quantisation", ["f16", "q8_0", "q4_0"])
-@pytest.mark.parametrize("shape", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("shape", ["llama", "qwen2", "qwen3", "mistral-unbounded"])
 def test_a_gguf_reads_back_as_the_model_with_the_same_rounded_weights(shape, quantisation, tmp_path, settings):
     base = write_tiny(tmp_path / "base", shape, seed=2)
     made = export(
@@ -99,7 +99,7 @@ def test_a_gguf_reads_back_as_the_model_with_the_same_rounded_weights(shape, qua
 def round_weights(model, file):
     """Give a model the precision that each of its tensors has in the file, by gguf's own arithmetic."""
     kinds = {tensor.name: tensor.tensor_type for tensor in gguf.GGUFReader(file).tensors}
-    architecture = gguf.MODEL_ARCH[model.config.model_type.upper()]
+    architecture = gguf.MODEL_ARCH[model.config.model_type.replace("mistral", "llama").upper()]
     names = gguf.get_tensor_name_map(architecture, model.config.num_hidden_layers)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
@@ -138,7 +138,17 @@ def test_llama_3_rotary_scaling_goes_along(tmp_path, settings):
     assert factors[-1] == pytest.approx(8)
 
 
-@pytest.mark.parametrize(("shape", "reason"), [("gemma", "gemma"), ("mistral", "sliding")])
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ("gemma", "gemma"),
+        ("gemma3", "gemma3_text"),
+        ("gpt-neox", "gpt_neox"),
+        ("mistral", "sliding"),
+        ("llama-biased", "biases"),
+        ("llama-gelu", "gelu"),
+    ],
+)
 def test_what_gguf_can_not_hold_is_refused_with_the_way_out(shape, reason, tmp_path, settings):
     base = write_tiny(tmp_path / "base", shape)
     with pytest.raises(UserError, match=reason) as caught:

@@ -81,6 +81,10 @@ def _architecture(config: Any) -> gguf.MODEL_ARCH:
     window = getattr(config, "sliding_window", None)
     if window is not None and window < config.max_position_embeddings and getattr(config, "use_sliding_window", True):
         raise _unfit("it has no place for this model's sliding attention window")
+    if config.hidden_act != "silu":
+        raise _unfit(f"the activation {config.hidden_act!r} is not known here")
+    if any(getattr(config, name, False) for name in ("attention_bias", "mlp_bias")):
+        raise _unfit("its readers drop the biases of this model's layers")
     if config.rope_parameters["rope_type"] not in {"default", "llama3"}:
         raise _unfit(f"rope scaling of type {config.rope_parameters['rope_type']!r} is not known here")
     return _ARCHITECTURES[config.model_type]
