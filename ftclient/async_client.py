@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAI
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
+    from ftclient.cost.book import PriceBook
     from ftclient.hosts import Host
     from ftclient.jobs.results import JobResult
     from ftclient.view.watch import Screen
@@ -236,6 +237,15 @@ class AsyncClient:
         """Folder of what this machine must not forget."""
         return self.sync.home
 
+    @property
+    def prices(self) -> PriceBook:
+        """What hosts charge, as plans count it."""
+        return self.sync.prices
+
+    @prices.setter
+    def prices(self, book: PriceBook) -> None:
+        self.sync.prices = book
+
     async def close(self) -> None:
         """Close the connections. Jobs go on."""
         if self._streaming is not None:
@@ -245,6 +255,8 @@ class AsyncClient:
     check = _method(Client.check)
     upload = _method(Client.upload)
     plan = _method(Client.plan)
+    offers = _method(Client.offers)
+    plan_accuracy = _method(Client.plan_accuracy)
     find_lost = _method(Client.find_lost)
     chat = _method(Client.chat)
     evaluate = _method(Client.evaluate)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclient.connection import Connection
+from ftclient.cost.accuracy import Accuracy
+from ftclient.cost.offers import Offers
 from ftclient.cost.plan import Plan
 from ftclient.data import Dataset, Report
 from ftclient.evaluate.chat import Prompt
@@ -23,7 +25,7 @@ from ftclient.jobs.methods import Method, Supervised
 from ftclient.jobs.request import JobRequest, new_run_id
 from ftclient.jobs.upload import Reuse
 from ftclient.jobs.upload_parts import Progress
-from ftclient.planning import make_plan
+from ftclient.planning import judge_plans, make_plan
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
@@ -104,7 +106,24 @@ class Client(Connection):
             seed=seed,
             **more,
         )
-        return make_plan(self._official, self.host, request, upload=self.upload)
+        return make_plan(self._official, self.host, request, upload=self.upload, book=self.prices)
+
+    def offers(self, /, train: Dataset, *, plan: Plan | None = None, **chosen: Any) -> Offers:
+        """Return what the same job costs at every host and model that could run it; none of them is asked.
+
+        Args:
+            train: What to learn from.
+            plan: A plan of the local backend, for its time and energy.
+            chosen: method; calls_per_day, prompt_tokens, answer_tokens, shots, in_batches add the cost of use.
+        """
+        from ftclient.cost.offers import compare_offers
+
+        return compare_offers(train, plan=plan, book=self.prices, **chosen)
+
+    def plan_accuracy(self, *, limit: int = 50) -> Accuracy:
+        """Return past jobs of this home at the host, newest first, each beside its plan."""
+        kept = self._journal.plans(str(self._official.base_url))
+        return judge_plans(kept[:limit], job=self._job)
 
     def train(
         self,

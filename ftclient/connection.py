@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from typing_extensions import Self
 
 from ftclient import connect, hosts
+from ftclient.cost.book import PriceBook, price_book
 from ftclient.errors import MissingDependencyError
 from ftclient.home import default_home
 from ftclient.hosts import Host
@@ -26,15 +27,39 @@ class Connection:
         openai: An official client of your own.
         host: What the host can do and what it charges; None recognises it by the client's address.
         home: Folder of what this machine must not forget; None is FTCLIENT_HOME or the platform's data folder.
+        prices: What hosts charge, or a file of your own prices; None is this package's, and FTCLIENT_PRICES' over them.
     """
 
     openai = connect.OpenAIAccess()
 
-    def __init__(self, openai: OpenAI, *, host: Host | None = None, home: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        openai: OpenAI,
+        *,
+        host: Host | None = None,
+        home: Path | str | None = None,
+        prices: PriceBook | Path | str | None = None,
+    ) -> None:
         self._official = openai
+        self._prices = PriceBook.read(prices) if isinstance(prices, Path | str) else prices
         self.host = host or connect.host_of(openai)
         self.home = Path(home) if home is not None else default_home()
         self._journal = Journal(self.home)
+
+    @property
+    def prices(self) -> PriceBook:
+        """What hosts charge, as plans count it; `client.prices = PriceBook.read(path)` lays your own over them.
+
+        Raises:
+            DataError: The file that FTCLIENT_PRICES names cannot be used.
+        """
+        if self._prices is None:
+            self._prices = price_book()
+        return self._prices
+
+    @prices.setter
+    def prices(self, book: PriceBook) -> None:
+        self._prices = book
 
     @classmethod
     def azure(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ftclient.cost.access import ask_access
+from ftclient.cost.accuracy import Accuracy, Outcome, outcome_of
 from ftclient.cost.book import PriceBook, price_book
 from ftclient.cost.plan import Plan
 from ftclient.cost.planned import hosted_plan, local_plan
 from ftclient.cost.tokens import check_and_count
 from ftclient.data import Dataset, Report
 from ftclient.data.counted import counted
-from ftclient.errors import DataError
+from ftclient.errors import DataError, JobNotFoundError
 from ftclient.hosts import Host
+from ftclient.jobs.job import Job
 from ftclient.jobs.local import check_with_tokenizer, forecast
 from ftclient.jobs.request import JobRequest
 
@@ -50,6 +52,25 @@ def make_plan(
         return _ask_local(openai, host, request, upload, book)
     access = ask_access(openai, host, model=request.model, book=book)
     return hosted_plan(request, host, report, access=access, book=book)
+
+
+def judge_plans(kept: Iterable[tuple[str, Mapping[str, Any]]], *, job: Callable[[str], Job]) -> Accuracy:
+    """Return past jobs beside their plans.
+
+    Args:
+        kept: Ids of jobs, each with its plan.
+        job: Returns the job of an id.
+    """
+    return Accuracy(outcomes=[_outcome(job(job_id), plan) for job_id, plan in kept])
+
+
+def _outcome(job: Job, plan: Mapping[str, Any]) -> Outcome:
+    try:
+        latest = job.refresh()
+    except JobNotFoundError:
+        return outcome_of(job.id, plan, None)
+    trained_s = job.details().get("progress", {}).get("elapsed_s")
+    return outcome_of(job.id, plan, latest, trained_s=trained_s)
 
 
 def _check(host: Host, request: JobRequest) -> Report:

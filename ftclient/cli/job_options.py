@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobOptions:
-    """Which job is meant."""
+class SetupOptions:
+    """What belongs to a job beside its model."""
 
-    model: Annotated[str, typer.Option("--model", help="The model to start from, such as smollm2-135m.")]
     valid: Annotated[
         str | None,
         typer.Option("--valid", metavar="FILE|SHARE", help="A validation file, or a share of FILE such as 10%."),
@@ -35,6 +34,13 @@ class JobOptions:
     training_type: Annotated[
         TrainingType | None, typer.Option(help="Where Azure trains: its region, anywhere, or spare capacity.")
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(SetupOptions):
+    """Which job is meant."""
+
+    model: Annotated[str, typer.Option("--model", help="The model to start from, such as smollm2-135m.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,7 @@ class LearningOptions:
 
 def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptions) -> Plan:
     """Return the plan of the job that the options describe, with the model fetched first where that is needed."""
-    method, local = _method(learning), _local(learning)
+    method, local = method_of(learning), _local(learning)
     train, valid = _datasets(file, job.valid)
     fetch_model(client, job.model)
     with err().status("Checking the data and working out the plan ..."):
@@ -94,7 +100,8 @@ def _share(text: str) -> float:
     return share
 
 
-def _method(given: LearningOptions) -> Method:
+def method_of(given: LearningOptions) -> Method:
+    """Return the way of tuning that the options describe."""
     from ftclient.jobs.methods import DPO, Supervised
 
     numbers: dict[str, Any] = {

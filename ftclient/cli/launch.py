@@ -1,9 +1,9 @@
-"""`ftclient plan` and `ftclient train`."""
+"""`ftclient train`."""
 
 from __future__ import annotations
 
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from ftclient.cli.job_options import JobOptions, LearningOptions, planned
 from ftclient.cli.options import FileArgument, YesOption, with_groups
+from ftclient.cli.plan import PricesOption, lay_prices, usd
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
 
 if TYPE_CHECKING:
@@ -27,22 +28,11 @@ _BIG_BYTES = 1 << 20
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command(
-        epilog="[bold]ftclient plan support.jsonl --model smollm2-135m[/bold]\n\n"
-        "[bold]ftclient --backend openai plan support.jsonl --model gpt-4.1-mini --json[/bold]"
-    )(with_groups(plan))
+    """Add the command."""
     app.command(
         epilog="[bold]ftclient train support.jsonl --model smollm2-135m --valid 10% --epochs 4[/bold]\n\n"
         "[bold]ftclient --backend openai train support.jsonl --model gpt-4.1-mini --max-cost 5 --detach[/bold]"
     )(with_groups(train))
-
-
-def plan(file: FileArgument, *, job: JobOptions, learning: LearningOptions) -> None:
-    """Say what training would take: tokens, epochs, cost, time, memory. Nothing is started."""
-    with connected(keyless=True) as client:
-        made = planned(client, file, job, learning)
-        show_json(made.to_json()) if current.as_json else show(made)
 
 
 def train(
@@ -51,6 +41,7 @@ def train(
     job: JobOptions,
     learning: LearningOptions,
     max_cost: Annotated[str | None, typer.Option("--max-cost", metavar="USD", help="Refuse if it costs more.")] = None,
+    prices: PricesOption = None,
     detach: Annotated[bool, typer.Option("--detach", help="Start, say the job's id, and leave.")] = False,
     reuse: Annotated[
         ReuseChoice | None,
@@ -59,8 +50,9 @@ def train(
     yes: YesOption = False,
 ) -> None:
     """Check, plan and start a job, and watch it to its end. Ctrl-C leaves the view; the job goes on."""
-    limit = _usd(max_cost)
+    limit = usd(max_cost)
     with connected() as client:
+        lay_prices(client, prices)
         made = planned(client, file, job, learning)
         say(made)
         if limit is not None:
@@ -81,18 +73,6 @@ def _run(client: Client, made: Plan, limit: Decimal | None, *, reuse: ReuseChoic
     else:
         show(job.id)
         say(f"The job goes on by itself. Watch it with: {current.command} watch {job.id}")
-
-
-def _usd(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    try:
-        limit = Decimal(text.lstrip("$"))
-    except InvalidOperation:
-        limit = Decimal(-1)
-    if not limit.is_finite() or limit < 0:
-        raise typer.BadParameter(f"{text!r} is no amount in dollars", param_hint="--max-cost")
-    return limit
 
 
 def consent(made: Plan, *, yes: bool) -> None:

@@ -147,6 +147,12 @@ class PriceBook(_Entry):
             hosts[host] = _merged_host(hosts.get(host, HostPrices()), prices, name)
         return self.model_copy(update={"sources": {**self.sources, **own.sources, name: source}, "hosts": hosts})
 
+    def with_energy(self, *, usd_per_kwh: Decimal | None = None, watts: Decimal | None = None) -> PriceBook:
+        """Return this book with another price of electricity, or another power of the machine; None leaves it."""
+        given = {name: value for name, value in (("usd_per_kwh", usd_per_kwh), ("watts", watts)) if value is not None}
+        local = self.host("local").model_copy(update=given)
+        return self.model_copy(update={"hosts": {**self.hosts, "local": local}})
+
     def host(self, name: str) -> HostPrices:
         """Return what is known of a host: nothing, if it is not in the book."""
         return self.hosts.get(name, HostPrices())

@@ -52,11 +52,22 @@ def about_price(host: Host, request: JobRequest, *, has_price: bool, book: Price
         text = f"Reinforcement is charged by the hour of training{rate}, and its hours cannot be foreseen."
         return [Note("price_by_the_hour", text)]
     if has_price:
-        return []
+        return _about_training_type(host, request)
     why = why_no_price(host, request.model, book=book)
     text = f"No price of training {request.model} at {host.title} is known, so no cost either. {why}"
     remedy = " A file of your own prices can name it: --prices FILE, or FTCLIENT_PRICES."
     return [Note("price_unknown", text + remedy)]
+
+
+def _about_training_type(host: Host, request: JobRequest) -> list[Note]:
+    """Say which of a host's kinds of training the price is for."""
+    if not host.training_types or request.training_type == "globalStandard":
+        return []
+    text = (
+        f"The price is that of {host.title}'s global training. Regional training costs 10 to 30 % more, and developer "
+        "training about half."
+    )
+    return [Note("price_of_global_training", text)]
 
 
 def about_method(host: Host, request: JobRequest, *, book: PriceBook) -> list[Note]:
@@ -69,17 +80,28 @@ def about_method(host: Host, request: JobRequest, *, book: PriceBook) -> list[No
     return [Note("method_not_offered", text)]
 
 
-def about_dates(host: Host, model: str, *, book: PriceBook, shutdown: str | None = None) -> list[Note]:
-    """Say when the model, or training as such, ends. `shutdown` is the host's own word, which wins over the book's."""
+def about_dates(
+    host: Host, model: str, *, book: PriceBook, shutdown: str | None = None, day: str | None = None
+) -> list[Note]:
+    """Say when the model, or training as such, ends.
+
+    Args:
+        host: Where the model is.
+        model: Its name.
+        book: What is known of dates.
+        shutdown: The host's own word, which wins over the book's.
+        day: The day it is, as YYYY-MM-DD; None is the calendar's.
+    """
+    day = day or today()
     dates = dates_of(host, model, book=book)
     ends = shutdown or dates.shutdown
-    return [*_about_training(host, model, dates), *_about_shutdown(host, model, ends)]
+    return [*_about_training(host, model, dates, day), *_about_shutdown(host, model, ends, day)]
 
 
-def _about_training(host: Host, model: str, dates: Dates) -> list[Note]:
+def _about_training(host: Host, model: str, dates: Dates, day: str) -> list[Note]:
     last_day, closed = dates.last_training_day, dates.closed_to_newcomers
     newcomers = ", and none at all for accounts that had not tuned before" + (f" {closed}" if closed else "")
-    if last_day and last_day < today():
+    if last_day and last_day < day:
         return [Note("training_closed", f"{host.title} starts no jobs on {base_of(model)} since {last_day}.")]
     if last_day:
         text = f"{host.title} starts no fine-tuning jobs on {base_of(model)} after {last_day}"
@@ -87,10 +109,10 @@ def _about_training(host: Host, model: str, dates: Dates) -> list[Note]:
     return []
 
 
-def _about_shutdown(host: Host, model: str, ends: str | None) -> list[Note]:
+def _about_shutdown(host: Host, model: str, ends: str | None, day: str) -> list[Note]:
     if ends is None:
         return []
-    if ends <= today():
+    if ends <= day:
         text = f"{model} was shut down at {host.title} on {ends}, together with every model tuned on it."
         return [Note("model_gone", text)]
     text = f"{model} is shut down at {host.title} on {ends}, together with every model tuned on it."

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.jupyter import JupyterMixin
 
-from ftclient.cost.book import to_text
+from ftclient.cost.book import PriceBook, to_text
 from ftclient.cost.epochs import Batch, Epochs, n_steps
 from ftclient.cost.notes import Note
-from ftclient.cost.prices import Price
+from ftclient.cost.prices import Price, model_prices
 from ftclient.cost.tokens import Tokens
 from ftclient.errors import BudgetError
 from ftclient.hosts import Host
@@ -20,6 +20,8 @@ from ftclient.jobs.request import JobRequest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ftclient.cost.usage import Use
 
 _S_PER_HOUR = 3600
 
@@ -110,6 +112,23 @@ class Plan(JupyterMixin):
             )
         if self.cost_usd > limit:
             raise BudgetError(f"The job would cost ${self.cost_usd:.4f}, more than the limit of ${limit}.")
+
+    def use(self, *, calls_per_day: int, book: PriceBook | None = None, **usage: Any) -> Use | None:
+        """What using the tuned model costs; None where the dataset's tokens cannot be counted.
+
+        Args:
+            calls_per_day: How often it will be asked.
+            book: What hosts charge; None is what holds here.
+            usage: prompt_tokens, answer_tokens, shots and in_batches (see `ftclient.cost.usage.traffic_of`).
+        """
+        from ftclient.cost.usage import local_use, traffic_of, use_of
+
+        if self.tokens is None:
+            return None
+        traffic = traffic_of(self.tokens, self.n_examples, calls_per_day=calls_per_day, **usage)
+        if self.host.is_local:
+            return local_use(traffic)
+        return use_of(model_prices(self.host, self.model, book=book), traffic, training_usd=self.cost_usd)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `ftclient plan --json` prints it."""

@@ -42,7 +42,13 @@ _KNOWN = frozenset(
 
 
 def hosted_plan(
-    request: JobRequest, host: Host, report: Report, *, access: Access = _NO_ACCESS, book: PriceBook | None = None
+    request: JobRequest,
+    host: Host,
+    report: Report,
+    *,
+    access: Access = _NO_ACCESS,
+    book: PriceBook | None = None,
+    day: str | None = None,
 ) -> Plan:
     """Return the plan of a job at a host that charges, from counts made here.
 
@@ -52,6 +58,7 @@ def hosted_plan(
         report: The check of the training file by the host's limits, which has counted its tokens.
         access: What asking the host has brought to light.
         book: What hosts charge; None is what holds here.
+        day: The day it is, as YYYY-MM-DD; None is the calendar's.
     """
     book = book or price_book()
     is_own_encoding = has_own_encoding(request.model)
@@ -63,7 +70,7 @@ def hosted_plan(
     batch = resolve_batch(method.batch_size, n_examples=n, host_name=host.name)
     dates = [
         *access.notes,
-        *about_dates(host, request.model, book=book, shutdown=access.shutdown),
+        *about_dates(host, request.model, book=book, shutdown=access.shutdown, day=day),
         *about_method(host, request, book=book),
     ]
     notes = [

@@ -125,6 +125,16 @@ class Journal:
         with self._write() as db:
             db.execute("UPDATE launches SET plan = ? WHERE run_id = ?", (json.dumps(plan), run_id))
 
+    def plans(self, base_url: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return the jobs at `base_url` whose estimate was kept, newest first, each with it."""
+        with self._read() as db:
+            rows = db.execute(
+                "SELECT job_id, plan FROM launches WHERE base_url = ? AND job_id IS NOT NULL AND plan IS NOT NULL"
+                " ORDER BY created_at DESC",
+                (base_url,),
+            ).fetchall()
+        return [(str(job_id), json.loads(plan)) for job_id, plan in rows]
+
     def uploaded(self, base_url: str, sha256: str, purpose: str) -> str | None:
         """Return the id under which these bytes were uploaded before; the host must still be asked whether it holds."""
         with self._read() as db:

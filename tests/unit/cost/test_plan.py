@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from ftclient import BudgetError, Client, Dataset, Host, Supervised, hosts
-from ftclient.cost.epochs import n_steps, resolve_epochs
+from ftclient import BudgetError, Client, Dataset, Host, Reinforcement, Supervised, hosts
+from ftclient.cost.epochs import explain_local_batch, n_steps, resolve_batch, resolve_epochs
 from ftclient.cost.planned import hosted_plan
 from ftclient.cost.prices import last_day_to_start, shutdown_of, training_price
 from ftclient.cost.tokens import check_and_count
@@ -45,6 +46,55 @@ def test_epochs_that_were_asked_for_stand() -> None:
     assert resolve_epochs(1, n_examples=10) == (1, "1 epoch, as asked for")
 
 
+def published(n: int) -> Dataset:
+    return Dataset(map(example, range(n)))
+
+
+@pytest.mark.parametrize(("n_examples", "n_epochs", "n_steps"), [(10, 10, 100), (100, 3, 300), (101, 3, 303)])
+def test_plans_of_the_published_jobs_have_their_epochs_and_steps(n_examples: int, n_epochs: int, n_steps: int) -> None:
+    """Real jobs whose raw output was published: 10 examples ran 10 epochs, 100 and 101 ran 3, in batches of 1."""
+    data = published(n_examples)
+    request = JobRequest(model="gpt-4o-mini", train=data)
+    made = hosted_plan(request, hosts.OPENAI, check_and_count(data, hosts.OPENAI, model="gpt-4o-mini"))
+    assert (made.epochs.n_epochs, made.batch_size, made.n_steps) == (n_epochs, 1, n_steps)
+    found = made.to_json()
+    assert (found["n_steps"], found["batch_size"]) == (n_steps, 1)
+    assert found["batch_rule"] == f"{n_examples} examples: 0.2 % of them is less than 1, so 1 example a step"
+
+
+@pytest.mark.parametrize(
+    ("n_examples", "size", "words"),
+    [
+        (5_000, 10, "5,000 examples: 0.2 % of them is 10, so 10 examples a step"),
+        (500_000, 256, "500,000 examples: 0.2 % of them is 1,000, at most 256, so 256 examples a step"),
+    ],
+)
+def test_batches_are_explained_and_said_to_be_assumed(n_examples: int, size: int, words: str) -> None:
+    assert resolve_batch("auto", n_examples=n_examples, host_name="openai") == (size, words, True)
+    assert resolve_batch(4, n_examples=n_examples, host_name="openai") == (4, "4 examples a step, as asked for", False)
+    assert resolve_batch("auto", n_examples=n_examples, host_name="nebius") is None
+
+
+@pytest.mark.parametrize(
+    ("n_examples", "size", "words"),
+    [
+        (12, 1, "12 examples: 12 // 20 is 0, at least 1, so 1 example a step"),
+        (160, 8, "160 examples: 160 // 20 is 8, so 8 examples a step"),
+        (6_000, 32, "6,000 examples: 6,000 // 20 is 300, at most 32, so 32 examples a step"),
+        (160, 5, "5 examples a step, as the backend chooses"),
+    ],
+)
+def test_the_local_backends_batches_are_explained(n_examples: int, size: int, words: str) -> None:
+    assert explain_local_batch(size, asked="auto", n_examples=n_examples).rule == words
+
+
+def test_a_host_whose_rule_is_not_published_says_that_its_epochs_are_assumed() -> None:
+    made = plan(hosts.AZURE, "gpt-4.1-mini", n_epochs="auto")
+    assert made.epochs == (2, "2 epochs, Azure's default")
+    assert {"epochs_assumed", "before_use", "price_of_global_training"} <= {note.code for note in made.warnings}
+    assert "epochs_assumed" not in {note.code for note in plan(hosts.AZURE, "gpt-4.1-mini").warnings}
+
+
 def test_steps_round_up_within_an_epoch() -> None:
     assert n_steps(101, batch_size=2, n_epochs=3) == 153
 
@@ -72,10 +122,10 @@ def test_dates_of_the_end_are_known() -> None:
     assert last_day_to_start(hosts.LOCAL) is None
 
 
-def plan(host: Host, model: str, n: int = 12):
+def plan(host: Host, model: str, n: int = 12, *, n_epochs: Any = 2):
     data = Dataset(map(example, range(n)))
-    request = JobRequest(model=model, train=data, method=Supervised(n_epochs=2))
-    return hosted_plan(request, host, check_and_count(data, host, model=model))
+    request = JobRequest(model=model, train=data, method=Supervised(n_epochs=n_epochs))
+    return hosted_plan(request, host, check_and_count(data, host, model=model), day="2026-11-24")
 
 
 def test_cost_is_price_times_tokens_times_epochs_exactly() -> None:
@@ -110,6 +160,68 @@ def test_examples_beyond_the_context_are_billed_up_to_it() -> None:
     assert "too_long" in {note.code for note in cut.warnings}
 
 
+def by_hand(data: Dataset, limit: int | None = None) -> tuple[int, int]:
+    """All and cut tokens by the cookbook's formula, written down once more."""
+    import tiktoken
+
+    encoding = tiktoken.get_encoding("o200k_base")
+    counts = []
+    for line in data:
+        n = 3
+        for message in line["messages"]:
+            n += 3 + sum(len(encoding.encode(value)) for value in message.values())
+        counts.append(n)
+    return sum(counts), sum(min(n, limit) if limit else n for n in counts)
+
+
+def test_tokens_are_those_of_the_published_formula_and_cut_at_the_limit() -> None:
+    from dataclasses import replace
+
+    data = Dataset(
+        {
+            "messages": [
+                {"role": "system", "content": "Answer in one word."},
+                {"role": "user", "content": "はい " * n, "name": "alice"} if n % 2 else example(n)["messages"][0],
+                {"role": "assistant", "content": f"no {n}"},
+            ]
+        }
+        for n in range(1, 40)
+    )
+    total, cut = by_hand(data, 40)
+    n_names = sum(1 for line in data if "name" in line["messages"][1])
+    host = replace(hosts.OPENAI, limits=replace(hosts.OPENAI.limits, context_tokens=40))
+    request = JobRequest(model="gpt-4.1-mini", train=data)
+    whole = hosted_plan(request, hosts.OPENAI, check_and_count(data, hosts.OPENAI, model="gpt-4.1-mini"))
+    short = hosted_plan(request, host, check_and_count(data, host, model="gpt-4.1-mini"))
+    assert whole.tokens.per_epoch == total + n_names  # the formula adds 1 for each name
+    assert short.tokens.per_epoch + short.tokens.n_lost == whole.tokens.per_epoch
+    assert cut <= short.tokens.per_epoch <= cut + n_names
+    assert short.to_json()["n_cut_examples"] == short.tokens.n_cut > 0
+
+
+def test_tokens_that_cannot_be_counted_are_null_and_not_zero() -> None:
+    data = Dataset(map(example, range(12)))
+    report = data.check(model="some-model")
+    made = hosted_plan(JobRequest(model="gpt-4.1-mini", train=data), hosts.OPENAI, report)
+    found = made.to_json()
+    assert (found["tokens_per_epoch"], found["billed_tokens"], found["cost_usd"]) == (None, None, None)
+    assert "tokens_unknown" in {note.code for note in made.warnings}
+    assert made.use(calls_per_day=1) is None
+    with pytest.raises(BudgetError):
+        made.check_budget(5)
+
+
+def test_reinforcement_has_a_rate_but_no_cost() -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"{n}?"}]} for n in range(12))
+    request = JobRequest(model="o4-mini", train=data, method=Reinforcement(grader={"type": "string_check"}))
+    report = check_and_count(data, hosts.OPENAI, model="o4-mini", method="reinforcement")
+    found = {note.code: note.message for note in hosted_plan(request, hosts.OPENAI, report, day="2026-11-24").warnings}
+    assert "$100.00 an hour" in found["price_by_the_hour"]
+    assert "was shut down" in found["model_gone"]
+    request = JobRequest(model="gpt-4.1", train=data, method=Reinforcement(grader={"type": "string_check"}))
+    assert "method_not_offered" in {note.code for note in hosted_plan(request, hosts.OPENAI, report).warnings}
+
+
 def test_models_of_unknown_makers_are_counted_as_an_estimate() -> None:
     made = plan(hosts.OTHER, "some-model")
     assert made.tokens.per_epoch == plan(hosts.OPENAI, "gpt-4.1-mini").tokens.per_epoch
@@ -122,8 +234,9 @@ def test_a_budget_is_compared_exactly() -> None:
     made.check_budget(made.cost_usd)
     with pytest.raises(BudgetError, match="more than the limit"):
         made.check_budget(made.cost_usd - Decimal("0.0000001"))
-    with pytest.raises(BudgetError):
-        made.check_budget(0)
+    for budget in (0, "0", -1, "lots", float("nan")):
+        with pytest.raises(BudgetError):
+            made.check_budget(budget)
 
 
 def test_a_budget_with_an_unknown_price_is_refused() -> None:
@@ -150,6 +263,21 @@ def test_a_plan_of_the_local_backend_counts_with_the_backend_and_charges_nothing
     assert found["time_s"] is not None
     assert not any(note["code"] == "price_unknown" for note in found["warnings"])
     made.check_budget(0)
+
+
+def test_energy_is_counted_where_power_and_price_are_known(ft_client) -> None:
+    ft_client.prices = ft_client.prices.with_energy(usd_per_kwh=Decimal("0.30"), watts=Decimal(1000))
+    made = ft_client.plan(Dataset(map(example, range(21))), model="smollm2-135m")
+    assert made.machine.energy_kwh == pytest.approx(made.machine.time_s / 3600)
+    assert made.to_json()["machine"]["energy_usd"] == str(made.machine.energy_usd)
+    assert float(made.machine.energy_usd) == pytest.approx(made.machine.energy_kwh * 0.3)
+    assert made.use(calls_per_day=1000).verdict() == "Nobody charges for it."
+
+
+def test_a_local_plan_says_how_its_steps_come_about(ft_client) -> None:
+    made = ft_client.plan(Dataset(map(example, range(21))), model="smollm2-135m")
+    assert made.to_json()["batch_rule"] == "21 examples: 21 // 20 is 1, so 1 example a step"
+    assert made.n_steps == 21 * 4
 
 
 def test_a_plan_says_the_arithmetic_to_people() -> None:
