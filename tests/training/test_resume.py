@@ -129,6 +129,41 @@ def test_each_step_interrupted_once(tmp_path, base, training):
         assert weights(run(task, base, Recording())) == weights(expected)
 
 
+def whole_weights(outcome):
+    return [file.read_bytes() for file in sorted(outcome.model_dir.glob("*.safetensors"))]
+
+
+@pytest.mark.parametrize(
+    "tune", [{"type": "full"}, {"type": "last_layers", "n": 2}, {"type": "head"}], ids=lambda tune: tune["type"]
+)
+def test_every_way_of_tuning_resumes_alike(tmp_path, base, training, tune):
+    """Frozen blocks are computed once; what is kept of them serves the resumed run too."""
+    local = {"tune": tune, "learning_rate": 1e-3}
+    expected = run(task_of(tmp_path / "whole", training, local=local), base, Recording())
+    for step in (2, 4):
+        task = task_of(tmp_path / f"stopped-{step}", training, local=local)
+        with pytest.raises(KeyboardInterrupt):
+            run(task, base, InterruptedRecorder(step))
+        assert whole_weights(run(task, base, Recording())) == whole_weights(expected)
+
+
+def test_preference_training_resumes_alike(tmp_path, base):
+    pairs = [
+        {
+            "input": {"messages": [{"role": "user", "content": f"Say {word}"}]},
+            "preferred_output": [{"role": "assistant", "content": word.upper()}],
+            "non_preferred_output": [{"role": "assistant", "content": word[::-1]}],
+        }
+        for word in WORDS
+    ]
+    training = write_jsonl(tmp_path / "pairs.jsonl", pairs)
+    expected = run(task_of(tmp_path / "whole", training, method="dpo"), base, Recording())
+    task = task_of(tmp_path / "stopped", training, method="dpo")
+    with pytest.raises(KeyboardInterrupt):
+        run(task, base, InterruptedRecorder(3))
+    assert weights(run(task, base, Recording())) == weights(expected)
+
+
 def test_a_pause_leaves_a_usable_model_and_goes_on(tmp_path, base, training):
     expected = run(task_of(tmp_path / "whole", training), base, Recording())
     task = task_of(tmp_path / "paused", training)
