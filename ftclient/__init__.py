@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ftclient.async_client import AsyncClient, AsyncJob
     from ftclient.client import Client
+    from ftclient.cost.book import PriceBook
     from ftclient.cost.plan import Plan
     from ftclient.data import Dataset, Issue, Report
     from ftclient.errors import (
@@ -58,6 +59,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ftclient.async_client": ("AsyncClient", "AsyncJob"),
     "ftclient.client": ("Client",),
+    "ftclient.cost.book": ("PriceBook",),
     "ftclient.cost.plan": ("Plan",),
     "ftclient.data": ("Dataset", "Issue", "Report"),
     "ftclient.errors": (
@@ -121,6 +123,7 @@ __all__ = [
     "LocalOptions",
     "MissingDependencyError",
     "Plan",
+    "PriceBook",
     "RateLimitError",
     "Reinforcement",
     "Report",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -85,8 +86,26 @@ def _of_machine(machine: Machine) -> list[tuple[str, str]]:
         usd = machine.energy_usd
         price = "" if usd is None else f" = ${usd:.4f} at ${machine.usd_per_kwh} a kWh"
         rows.append(("Energy", f"{machine.energy_kwh:.4f} kWh{price}"))
-    shown = {name: value for name, value in machine.more.items() if isinstance(value, str | int | float)}
-    return [*rows, *((name.replace("_", " ").capitalize(), str(value)) for name, value in shown.items())]
+    shown = ((name, _in_words(name, value)) for name, value in machine.more.items())
+    return [*rows, *((_label(name), text) for name, text in shown if text)]
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_bytes").removesuffix("_s").replace("_", " ").capitalize()
+
+
+def _in_words(name: str, value: Any) -> str:
+    """Return what the backend says under some name, in its unit; "" for what is not there."""
+    if isinstance(value, Mapping):
+        parts = ((each, _in_words(each, found)) for each, found in value.items())
+        return ", ".join(f"{_label(each).lower()} {text}" for each, text in parts if text)
+    if isinstance(value, list | tuple):
+        return ", ".join(text for each in value if (text := _in_words("", each)))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    if name.endswith("_bytes"):
+        return size(value)
+    return duration(value) if name.endswith("_s") and not name.endswith("per_s") else f"{value:,}"
 
 
 def duration(seconds: float) -> str:

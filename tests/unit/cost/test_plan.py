@@ -9,7 +9,7 @@ import pytest
 
 from ftclient import BudgetError, Client, Dataset, Host, Reinforcement, Supervised, hosts
 from ftclient.cost.epochs import explain_local_batch, n_steps, resolve_batch, resolve_epochs
-from ftclient.cost.planned import hosted_plan
+from ftclient.cost.planned import hosted_plan, local_plan
 from ftclient.cost.prices import last_day_to_start, shutdown_of, training_price
 from ftclient.cost.tokens import check_and_count
 from ftclient.jobs.request import JobRequest
@@ -272,6 +272,32 @@ def test_energy_is_counted_where_power_and_price_are_known(ft_client) -> None:
     assert made.to_json()["machine"]["energy_usd"] == str(made.machine.energy_usd)
     assert float(made.machine.energy_usd) == pytest.approx(made.machine.energy_kwh * 0.3)
     assert made.use(calls_per_day=1000).verdict() == "Nobody charges for it."
+
+
+def test_what_else_the_backend_says_is_shown_in_its_units() -> None:
+    import io
+
+    from rich.console import Console
+
+    request = JobRequest(model="smollm2-135m", train=Dataset(map(example, range(20))))
+    answer = {
+        **dict.fromkeys(("n_examples", "batch_size", "n_epochs", "tokens_per_epoch", "loss_tokens_per_epoch"), 20),
+        "model": "smollm2-135m",
+        "epochs_rule": "",
+        "time_s": 65.0,
+        "memory_bytes": 2_000_000,
+        "energy_kwh": None,
+        "memory": {"weights_bytes": 1_500_000, "adapters_bytes": 500_000},
+        "precision": "fp32",
+        "micro_batch_tokens": 2048,
+    }
+    console = Console(file=io.StringIO(), width=100)
+    console.print(local_plan(request, hosts.LOCAL, answer))
+    text = console.file.getvalue()
+    assert "weights 1.5 MB, adapters 500.0 kB" in text
+    assert "Precision           fp32" in text
+    assert "Micro batch tokens  2,048" in text
+    assert "1 min 5 s" in text
 
 
 def test_a_local_plan_says_how_its_steps_come_about(ft_client) -> None:
