@@ -164,6 +164,12 @@ def _word(name: str) -> str:
 def _note(name: str, exported: Exported) -> str:
     lines = [f"# {name}", "", "Run in the folder that holds these files:", ""]
     lines += [f"    {command}" for command in exported.commands]
+    place = next((f"$PWD/{file}" for file in exported.files if file.endswith(".gguf")), "$PWD")
+    lines += [
+        "",
+        f"ftclient takes it in under a name of its own, here {_word(name)}, to chat with and to tune further:",
+    ]
+    lines += ["", f'    ftclient serve --allow-local-paths --alias "{_word(name)}={place}"']
     if exported.remark:
         lines += ["", exported.remark]
     if exported.verified is not None:
