@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Points = list[tuple[int, float]]
 """Step and value, by step."""
 
-_RISE = 0.02
-"""Share by which validation must be worse than its best to count: less is the noise of small validation files."""
+_NOISE = 0.02
+"""Share by which two measurements must differ to count: less is the noise of small validation files."""
 _SMOOTHED = 10
 """Validation batches that are averaged where the whole file was never measured; of few, a third."""
 
@@ -63,7 +63,7 @@ def find_overfitting(metrics: Sequence[StepMetrics]) -> Overfitting | None:
         return None
     best_step, best_loss = min(valid, key=lambda point: point[1])
     last_loss = valid[-1][1]
-    if last_loss <= best_loss * (1 + _RISE):
+    if last_loss <= best_loss * (1 + _NOISE):
         return None
     before = [loss for step, loss in train if step <= best_step]
     since = [loss for step, loss in train if step > best_step]
@@ -73,12 +73,19 @@ def find_overfitting(metrics: Sequence[StepMetrics]) -> Overfitting | None:
 
 
 def best_checkpoint(
-    checkpoints: Sequence[FineTuningJobCheckpoint], metrics: Sequence[StepMetrics]
+    checkpoints: Sequence[FineTuningJobCheckpoint], metrics: Sequence[StepMetrics], *, model: str | None = None
 ) -> FineTuningJobCheckpoint | None:
-    """Return the checkpoint with the highest validation reward, or the lowest validation loss; else the last one.
+    """Return the checkpoint with the highest validation reward, or the lowest validation loss.
 
-    Checkpoints whose own metrics lack validation are judged by the job's metrics at their step.
+    Where nothing was measured, or the final model is as good but for noise, it is that of the final model.
+
+    Args:
+        checkpoints: Those of one job.
+        metrics: The job's; they judge checkpoints whose own metrics lack validation.
+        model: Name of the final model; None takes the last checkpoint for it.
     """
+    last = max(checkpoints, key=lambda each: each.step_number, default=None)
+    final = next((each for each in checkpoints if each.fine_tuned_model_checkpoint == model), last)
     rows = {row.step: row for row in metrics}
     judges: tuple[tuple[str, Callable[[float], float]], ...] = (
         ("full_valid_mean_reward", lambda value: -value),
@@ -87,10 +94,13 @@ def best_checkpoint(
     )
     for name, cost in judges:
         marks = [(_mark(each, rows, name), each) for each in checkpoints]
-        measured = [(cost(mark), each.step_number, each) for mark, each in marks if mark is not None]
-        if measured and len(measured) == len(checkpoints):
-            return min(measured, key=lambda entry: entry[:2])[2]
-    return max(checkpoints, key=lambda each: each.step_number, default=None)
+        costs = {each.step_number: cost(mark) for mark, each in marks if mark is not None}
+        if final and len(costs) == len(checkpoints):
+            best = min(checkpoints, key=lambda each: (costs[each.step_number], each.step_number))
+            least = costs[best.step_number]
+            is_noise = costs[final.step_number] - least <= _NOISE * abs(least)
+            return final if is_noise else best
+    return final
 
 
 def _mark(checkpoint: FineTuningJobCheckpoint, rows: dict[int, StepMetrics], name: str) -> float | None:

@@ -36,8 +36,8 @@ class JobResult:
 
     @property
     def best_checkpoint(self) -> FineTuningJobCheckpoint | None:
-        """The checkpoint that did best on validation; the last one where there was none to measure by."""
-        return best_checkpoint(self.checkpoints, self.metrics)
+        """The checkpoint that did best on validation; that of the final model where it is as good but for noise."""
+        return best_checkpoint(self.checkpoints, self.metrics, model=self.model)
 
     @property
     def best_model(self) -> str:

@@ -61,11 +61,12 @@ class Frame:
         )
 
     def _progress(self, width: int, *, plain: bool) -> list[Text]:
-        scene = self.scene
+        scene, course = self.scene, self.scene.course
         lines = []
-        if scene.total_steps:
-            count = f" {scene.step}/{scene.total_steps} {scene.step / scene.total_steps:4.0%}"
-            lines.append(_bar(scene.step / scene.total_steps, width - len(count), plain=plain).append(count))
+        if course.total_steps:
+            share = course.step / course.total_steps
+            count = f" {course.step}/{course.total_steps} {share:4.0%}"
+            lines.append(_bar(share, width - len(count), plain=plain).append(count))
         facts = []
         if scene.tokens_per_s and not scene.ended:
             facts.append(f"{scene.tokens_per_s:,.0f} tokens/s")
@@ -81,13 +82,15 @@ class Frame:
         return lines
 
     def _losses(self, width: int, height: int, *, plain: bool) -> list[Text]:
-        scene = self.scene
+        course = self.scene.course
         rows = 7 if height >= _LOW else 4 if height >= _LOWER else 0
-        drawn = plot(scene.train, scene.valid, width=width, height=rows, last_step=scene.total_steps, ascii_only=plain)
+        drawn = plot(
+            course.train, course.valid, width=width, height=rows, last_step=course.total_steps, ascii_only=plain
+        )
         legend = Text()
         for name, series, style, mark in (
-            ("train", scene.train, TRAIN_STYLE, "*" if plain else "⠒"),
-            ("validation" if width >= _NARROW else "valid", scene.valid, VALID_STYLE, "o" if plain else "●"),
+            ("train", course.train, TRAIN_STYLE, "*" if plain else "⠒"),
+            ("validation" if width >= _NARROW else "valid", course.valid, VALID_STYLE, "o" if plain else "●"),
         ):
             if series:
                 loss = " loss" if width >= _NARROW else ""

@@ -41,7 +41,7 @@ class Lines:
 
     def _tells(self, event: FineTuningJobEvent, scene: Scene) -> bool:
         data = event.data if isinstance(event.data, dict) else {}
-        step, total = data.get("step"), data.get("total_steps") or scene.total_steps
+        step, total = data.get("step"), data.get("total_steps") or scene.course.total_steps
         if event.type != "metrics" or not isinstance(step, int) or not total:
             return True
         part = step * _PARTS // total

@@ -51,12 +51,12 @@ def watch(
     """
     console = console or Console(stderr=True)
     screen = screen or screen_for(console)
-    scene = Scene(job_id=job.id, host_title=job.host.title, command=command)
+    scene = Scene(job_id=job.id, host=job.host, command=command)
     try:
         screen.show(scene, None)  # a slow host is seen to be asked
         for poll in job.polls(stop=STOP, sleep=_ticking(screen, scene)):
             scene.add(poll, details=_details(job, poll))
-            scene.best = _earlier_best(job)
+            scene.best = earlier_best(job)
             screen.show(scene, poll)
     except KeyboardInterrupt:
         screen.close()
@@ -142,8 +142,8 @@ def _details(job: Job, poll: Poll) -> dict[str, object]:
         return {}
 
 
-def _earlier_best(job: Job) -> FineTuningJobCheckpoint | None:
-    """Return the checkpoint that did better than the last one of a job that has ended well, where there is one."""
+def earlier_best(job: Job) -> FineTuningJobCheckpoint | None:
+    """Return the checkpoint that did best of a job that has ended well, where it is not the last."""
     seen = job.latest
     if seen is None or seen.status != "succeeded" or not seen.validation_file:
         return None

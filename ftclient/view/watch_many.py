@@ -6,9 +6,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,17 +16,24 @@ from ftclient.errors import FtclientError
 from ftclient.jobs.follow import Poll
 from ftclient.jobs.job import Job
 from ftclient.view.scene import Scene
-from ftclient.view.watch import REFRESH_S, STOP, can_draw
-from ftclient.view.words import clock, printable, status_name
+from ftclient.view.watch import REFRESH_S, STOP, can_draw, earlier_best
+from ftclient.view.words import best_checkpoint, clock, ending, printable, status_name
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
+    from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 _NARROW = 70
 _LEAVE_S = 2.0
 """How long a view that is left waits for calls that are under way."""
 _STYLES = {"succeeded": "green", "failed": "red", "cancelled": "red", "running": "cyan"}
-_News = tuple[int, "Poll | FtclientError | None"]
+_News = tuple[int, "Poll | FtclientError | _End"]
+
+
+class _End(NamedTuple):
+    """Nothing more will come of a job."""
+
+    best: FineTuningJobCheckpoint | None
 
 
 class _LeftError(Exception):
@@ -53,7 +60,7 @@ def watch_all(
         KeyboardInterrupt: Ctrl-C. The text of how to come back has been printed; the jobs go on.
     """
     console = console or Console(stderr=True)
-    scenes = [Scene(job_id=job.id, host_title=job.host.title, command=command) for job in jobs]
+    scenes = [Scene(job_id=job.id, host=job.host, command=command) for job in jobs]
     left, news = threading.Event(), queue.SimpleQueue[_News]()
     threads = [
         threading.Thread(target=_follow, args=(job, number, news, left), name=f"watch-{job.id}", daemon=True)
@@ -66,7 +73,7 @@ def watch_all(
         errors = _show_until_all_end(scenes, screen, news, check)
     except BaseException as error:
         left.set()
-        screen.close()
+        screen.close(scenes)
         for thread in threads:
             thread.join(_LEAVE_S)  # so that nobody closes the client under a call
         if isinstance(error, KeyboardInterrupt):
@@ -74,7 +81,7 @@ def watch_all(
             text = f"Left the view; the jobs go on. Come back with: {command} watch {ids}"
             console.print(text, markup=False, highlight=False, soft_wrap=True)
         raise
-    screen.close()
+    screen.close(scenes)
     if errors:
         raise errors[0]
     return [scene.job for scene in scenes if scene.job is not None]
@@ -93,7 +100,7 @@ def _follow(job: Job, number: int, news: queue.SimpleQueue[_News], left: threadi
     except _LeftError:
         return
     else:
-        news.put((number, None))
+        news.put((number, _End(earlier_best(job))))
 
 
 def _show_until_all_end(
@@ -111,7 +118,9 @@ def _show_until_all_end(
                 scenes[number].add(found)
             else:
                 going.discard(number)
-                if found is not None:
+                if isinstance(found, _End):
+                    scenes[number].best = found.best
+                else:
                     scenes[number].trouble = str(found)
                     errors.append(found)
         except queue.Empty:
@@ -134,14 +143,13 @@ class _Drawn:
 
     def show(self, scenes: Sequence[Scene]) -> None:
         """Draw the table as it is now, at most a few times a second."""
-        self._scenes = scenes
         if time.monotonic() - self._drawn_at >= REFRESH_S / 2:
             self._drawn_at = time.monotonic()
             self._live.update(table(scenes, now=time.time(), width=self._live.console.width), refresh=True)
 
-    def close(self) -> None:
-        """Leave the last table standing."""
-        self._live.update(table(self._scenes, now=time.time(), width=self._live.console.width), refresh=True)
+    def close(self, scenes: Sequence[Scene]) -> None:
+        """Leave the last table standing, with how the jobs have ended below it."""
+        self._live.update(last_table(scenes, now=time.time(), width=self._live.console.width), refresh=True)
         self._live.stop()
 
 
@@ -159,23 +167,48 @@ class _Printed:
                 self._told[scene.job_id] = state
                 self._console.print(f"{scene.job_id}  {state}", markup=False, highlight=False, soft_wrap=True)
 
-    def close(self) -> None:
-        """Nothing is left to do."""
+    def close(self, scenes: Sequence[Scene]) -> None:
+        """Print how the jobs have ended."""
+        for line in endings(scenes):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def last_table(scenes: Sequence[Scene], *, now: float, width: int) -> RenderableType:
+    """Return the table as it stays, with how jobs have ended below it."""
+    lines = [Text(line, overflow="fold") for line in endings(scenes)]
+    return Group(table(scenes, now=now, width=width), *lines)
+
+
+def endings(scenes: Sequence[Scene]) -> list[str]:
+    """Return a line for each job that failed, and for each whose best checkpoint is not the last."""
+    lines = []
+    for scene in scenes:
+        told = ending(scene)[:1] if scene.status == "failed" else best_checkpoint(scene)
+        if told:
+            lines.append(f"{printable(scene.job_id)}: {' '.join(line.strip() for line in told)}")
+    return lines
 
 
 def table(scenes: Sequence[Scene], *, now: float, width: int) -> RenderableType:
-    """Return one row a job; narrow terminals get fewer columns."""
-    is_wide = width >= _NARROW
+    """Return one row a job; narrow terminals get two lines and fewer numbers, so that ids stay whole."""
+    if width < _NARROW:
+        return Group(*[line for scene in scenes for line in _narrow(scene)])
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("job", "status", "step", *(("loss", "valid loss", "left") if is_wide else ())):
+    for name in ("job", "status", "step", "loss", "valid loss", "left"):
         shown.add_column(name, justify="left" if name in ("job", "status") else "right", overflow="fold")
     for scene in scenes:
-        step = f"{scene.step}/{scene.total_steps}" if scene.total_steps else ""
-        cells: list[str | Text] = [Text(printable(scene.job_id)), _status(scene), step]
-        if is_wide:
-            cells += [_last(scene.train), _last(scene.valid), _left(scene, now)]
-        shown.add_row(*cells)
+        course = scene.course
+        cells = (_step(scene), _last(course.train), _last(course.valid), _left(scene, now))
+        shown.add_row(Text(printable(scene.job_id)), _status(scene), *cells)
     return shown
+
+
+def _narrow(scene: Scene) -> tuple[Text, Text]:
+    return Text(printable(scene.job_id), overflow="fold"), Text("  ").append(_status(scene)).append(f"  {_step(scene)}")
+
+
+def _step(scene: Scene) -> str:
+    return f"{scene.course.step}/{scene.course.total_steps}" if scene.course.total_steps else ""
 
 
 def _status(scene: Scene) -> Text:

@@ -25,7 +25,7 @@ def headline(scene: Scene) -> str:
     """Return model, method and hyperparameters in one line."""
     job = scene.job
     if job is None:
-        return f"asking {scene.host_title} ..."
+        return f"asking {scene.host.title} ..."
     parts = [printable(job.model), method_of(job)]
     chosen = job.hyperparameters  # null for dpo and reinforcement
     if chosen:
@@ -49,14 +49,7 @@ def ending(scene: Scene) -> list[str]:
     if job.status == "succeeded" and job.fine_tuned_model:
         name = printable(job.fine_tuned_model)
         tokens = f", trained on {job.trained_tokens:,} tokens" if job.trained_tokens else ""
-        return [
-            f"Your model{tokens}:",
-            f"  {name}",
-            *_best(scene),
-            "Use it:",
-            f'  {scene.command} chat {name} "..."',
-            f'  client.chat("{name}", "...")',
-        ]
+        return [f"Your model{tokens}:", f"  {name}", *best_checkpoint(scene), *_use(scene, name)]
     if job.status == "failed":
         said = job.error and job.error.message
         return [f"Failed: {printable(said) if said else 'the host gave no reason'}"]
@@ -67,11 +60,20 @@ def ending(scene: Scene) -> list[str]:
     return []
 
 
-def _best(scene: Scene) -> list[str]:
-    if scene.best is None:
+def best_checkpoint(scene: Scene) -> list[str]:
+    """Return which checkpoint did best in validation, where it is not the last one."""
+    if scene.best is None or scene.job is None:
         return []
-    name = printable(scene.best.fine_tuned_model_checkpoint)
-    return [f"The checkpoint of step {scene.best.step_number:,} did better in validation:", f"  {name}"]
+    step, name = scene.best.step_number, scene.best.fine_tuned_model_checkpoint
+    if name == scene.job.fine_tuned_model:
+        return [f"It is the checkpoint of step {step:,}, which did best in validation."]
+    return [f"The checkpoint of step {step:,} did better in validation:", f"  {printable(name)}"]
+
+
+def _use(scene: Scene, name: str) -> list[str]:
+    if scene.host.before_use:
+        return ["Before you use it:", f"  {scene.host.before_use}", f'  {scene.command} chat DEPLOYMENT "..."']
+    return ["Use it:", f'  {scene.command} chat {name} "..."', f'  client.chat("{name}", "...")']
 
 
 def way_back(scene: Scene) -> str:

@@ -155,7 +155,7 @@ class Work:
                 blobs=self._store.blobs,
             )
             name = tuned_name(base, suffix=row.suffix)
-            _show_checkpoints(session, row, base=base, final=name)
+            _show_checkpoints(session, row, base=base, final=name, final_dir=str(outcome.model_dir))
             _add_model(session, name, base=base, job=row, model_dir=str(outcome.model_dir))
             row.status, row.owner, row.finished_at = "succeeded", None, now()
             row.result_files, row.fine_tuned_model = [file.id], name
@@ -243,13 +243,14 @@ def _losses(session: Session, job_id: str, step: int) -> dict[str, Any]:
     return {name: data[name] for name in names if name in data}
 
 
-def _show_checkpoints(session: Session, row: JobRow, *, base: str, final: str) -> None:
-    """Name the last checkpoints; the very last one is the final model itself."""
+def _show_checkpoints(session: Session, row: JobRow, *, base: str, final: str, final_dir: str) -> None:
+    """Name the last checkpoints; that of the final model, the best one where that was asked for, has its name."""
     query = select(CheckpointRow).where(CheckpointRow.job_id == row.id).order_by(CheckpointRow.step_number.desc())
     kept = [found for found in session.scalars(query) if Path(found.model_dir).is_dir()]
-    fresh = [found for found in kept if found.model is None][:KEPT_CHECKPOINTS]
-    for position, found in enumerate(reversed(fresh)):
-        if position == len(fresh) - 1:
+    fresh = [found for found in kept if found.model is None]
+    shown = [found for at, found in enumerate(fresh) if at < KEPT_CHECKPOINTS or found.model_dir == final_dir]
+    for found in reversed(shown):
+        if found.model_dir == final_dir:
             found.model = final
             continue
         found.model = checkpoint_name(base, suffix=row.suffix, step=found.step_number)

@@ -70,6 +70,26 @@ def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss() -> None:
     assert best_checkpoint(own, metrics) is own[0]
 
 
+def test_a_difference_that_is_noise_makes_no_other_checkpoint_the_best() -> None:
+    def three(*losses: float) -> list[FineTuningJobCheckpoint]:
+        return [checkpoint(2 * i, full_valid_loss=loss) for i, loss in enumerate(losses, start=1)]
+
+    even = three(1.3, 0.999, 1.0)
+    assert best_checkpoint(even, []) is even[2]
+    worse = three(1.3, 0.999, 1.03)
+    assert best_checkpoint(worse, []) is worse[1]
+
+
+def test_the_final_model_need_not_be_that_of_the_last_step() -> None:
+    """As where the best epoch was asked for: the second checkpoint has the final model's name."""
+    kept = [checkpoint(2, full_valid_loss=1.2), checkpoint(4, full_valid_loss=1.0), checkpoint(6, full_valid_loss=1.5)]
+    kept[1].fine_tuned_model_checkpoint = "ft:model"
+    assert best_checkpoint(kept, [], model="ft:model") is kept[1]
+    assert best_checkpoint([kept[0], kept[2]], [], model="ft:model") is kept[0]
+    unmeasured = [checkpoint(2), checkpoint(4)]
+    assert best_checkpoint(unmeasured, [], model="ft:model:ckpt-step-2") is unmeasured[0]
+
+
 def test_rewards_are_better_when_they_are_higher_and_without_validation_the_last_one_stands() -> None:
     two = [checkpoint(2), checkpoint(4)]
     rewards = [StepMetrics(step=2, full_valid_mean_reward=0.7), StepMetrics(step=4, full_valid_mean_reward=0.6)]

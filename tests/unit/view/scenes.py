@@ -7,6 +7,7 @@ from typing import Any
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
+from ftclient import Host, hosts
 from ftclient.jobs.follow import Poll
 from ftclient.view.scene import Scene
 
@@ -57,9 +58,9 @@ def step(number: int, total: int, loss: float, **more: float) -> FineTuningJobEv
     return event(number, text, type="metrics", data=data)
 
 
-def scene(*polls: Poll, details: dict[str, Any] | None = None) -> Scene:
+def scene(*polls: Poll, details: dict[str, Any] | None = None, host: Host = hosts.LOCAL) -> Scene:
     """Return a scene that has taken in `polls`."""
-    made = Scene(job_id=JOB_ID, host_title="the local backend")
+    made = Scene(job_id=JOB_ID, host=host)
     for poll in polls:
         made.add(poll, details=details)
     return made
@@ -84,6 +85,34 @@ def done() -> Scene:
     last = [step(n, 120, 0.2) for n in range(61, 121)]
     made.add(Poll(ended, [*last, event(130, f"New fine-tuned model created: {name}")]))
     return made
+
+
+def at_azure() -> Scene:
+    """Return a job that has ended well at a host where that is not the end of it."""
+    name = "gpt-4.1-mini-2025-04-14.ft-abc123"
+    return scene(Poll(job("succeeded", finished_at=BORN + 130, fine_tuned_model=name), []), host=hosts.AZURE)
+
+
+def best_kept() -> Scene:
+    """Return a job whose final model is its best checkpoint, not its last."""
+    made = done()
+    made.best = FineTuningJobCheckpoint.construct(step_number=40, fine_tuned_model_checkpoint=made.job.fine_tuned_model)
+    return made
+
+
+def several() -> list[Scene]:
+    """Return jobs of all kinds, as one table shows them."""
+    failed = job("failed", error={"code": "x", "message": "Example 6 has [no] role.", "param": None})
+    scenes = [
+        overfitted(),
+        scene(Poll(job(), [step(9, 36, 1.25, full_valid_loss=1.5)])),
+        scene(Poll(job("compressing"), [])),
+        scene(Poll(job("paused"), []), Poll(None, (), "gone")),
+        scene(Poll(failed, [step(3, 36, 2.5)])),
+    ]
+    for number, each in enumerate(scenes, start=1):
+        each.job_id = f"ftjob-{number:024}"
+    return scenes
 
 
 def overfitted() -> Scene:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,13 +17,33 @@ from rich.console import Console
 from ftclient.jobs.follow import Poll
 from ftclient.view.frame import Frame
 from ftclient.view.scene import Scene
-from tests.unit.view.scenes import BORN, done, event, half_way, job, overfitted, scene, step
+from ftclient.view.watch_many import last_table
+from tests.unit.view.scenes import (
+    BORN,
+    at_azure,
+    best_kept,
+    done,
+    event,
+    half_way,
+    job,
+    overfitted,
+    scene,
+    several,
+    step,
+)
 
 GOLDEN = Path(__file__).with_name("golden")
 
 
-def draw(shown: Scene, *, width: int = 80, height: int = 40, encoding: str = "utf-8", color: str | None = None) -> str:
-    """Return a picture as text, a minute after the job was made."""
+def draw(
+    shown: Scene | Sequence[Scene],
+    *,
+    width: int = 80,
+    height: int = 40,
+    encoding: str = "utf-8",
+    color: str | None = None,
+) -> str:
+    """Return the picture of a job, or the last table of several, as text, a minute after the job was made."""
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
     console = Console(
         file=file,
@@ -32,7 +54,8 @@ def draw(shown: Scene, *, width: int = 80, height: int = 40, encoding: str = "ut
         legacy_windows=False,
         _environ={},
     )
-    console.print(Frame(shown, BORN + 60.0))
+    now = BORN + 60.0
+    console.print(Frame(shown, now) if isinstance(shown, Scene) else last_table(shown, now=now, width=width))
     return file.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]  # a BytesIO
 
 
@@ -48,6 +71,13 @@ FRAMES = {
     "done_40": lambda: draw(done(), width=40),
     "overfitted": lambda: draw(overfitted()),
     "overfitted_40": lambda: draw(overfitted(), width=40),
+    "best_kept": lambda: draw(best_kept()),
+    "at_azure": lambda: draw(at_azure()),
+    "at_azure_40": lambda: draw(at_azure(), width=40),
+    "several": lambda: draw(several(), width=100),
+    "several_40": lambda: draw(several(), width=40),
+    "several_ascii": lambda: draw(several(), encoding="ascii"),
+    "several_colour": lambda: draw(several(), width=100, color="standard"),
     "failed": lambda: draw(
         scene(
             Poll(
@@ -78,7 +108,7 @@ def test_a_picture_is_the_golden_one(name: str) -> None:
 @pytest.mark.parametrize("width", [20, 40, 79, 200])
 @pytest.mark.parametrize("height", [10, 18, 24, 50])
 def test_a_picture_is_never_wider_than_the_terminal(width: int, height: int) -> None:
-    for shown in (half_way(), done(), overfitted(), scene()):
+    for shown in (half_way(), done(), overfitted(), at_azure(), scene(), several()):
         lines = draw(shown, width=width, height=height).splitlines()
         assert max(map(len, lines)) <= width
 
@@ -100,10 +130,10 @@ def test_text_from_outside_cannot_move_the_cursor_or_be_read_as_markup() -> None
     assert len(set(map(len, text.splitlines()))) == 1
 
 
-def test_no_color_takes_colours_away_and_nothing_else() -> None:
-    plain = draw(half_way(), width=60)
+@pytest.mark.parametrize("made", [half_way, several])
+def test_no_color_takes_colours_away_and_nothing_else(made) -> None:
+    plain = draw(made(), width=60)
     assert "\x1b" not in plain
-    coloured = draw(half_way(), width=60, color="standard")
-    import re
-
+    coloured = draw(made(), width=60, color="standard")
+    assert "\x1b" in coloured
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain

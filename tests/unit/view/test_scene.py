@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ftclient import hosts
 from ftclient.jobs.follow import Poll
 from ftclient.view.plot import plot
 from ftclient.view.scene import Scene
@@ -17,7 +18,7 @@ from tests.unit.view.scenes import BORN, done, event, half_way, job, scene, step
 
 def test_the_whole_validation_loss_is_shown_rather_than_a_batchs() -> None:
     made = scene(Poll(job(), [step(1, 2, 2.0, valid_loss=3.0, full_valid_loss=2.5)]))
-    assert made.valid == {1: 2.5}
+    assert made.course.valid == {1: 2.5}
 
 
 def test_time_left_is_what_the_host_says_else_by_the_pace_so_far() -> None:
@@ -51,7 +52,7 @@ def test_an_ended_job_has_stopped_its_clock() -> None:
 )
 def test_metrics_in_no_known_form_are_no_error(data: object) -> None:
     made = scene(Poll(job(), [event(1, "x", type="moderation_checks", data=data)]))
-    assert made.train == {}
+    assert made.course.train == {}
 
 
 @given(st.dictionaries(st.integers(1, 500), st.floats(-10, 10), max_size=40), st.integers(5, 90), st.integers(1, 12))
@@ -76,7 +77,7 @@ def test_times_are_short(seconds: float, text: str) -> None:
 
 
 def test_only_the_last_events_are_kept() -> None:
-    made = Scene(job_id="j", host_title="h")
+    made = Scene(job_id="j", host=hosts.LOCAL)
     made.add(Poll(job(), [event(n, str(n)) for n in range(1000)]))
     assert len(made.events) < 20
     assert made.events[-1].message == "999"

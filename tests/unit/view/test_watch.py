@@ -91,7 +91,7 @@ def test_on_a_terminal_the_last_picture_stays(started) -> None:
 def test_ctrl_c_leaves_the_view_says_how_to_come_back_and_the_job_goes_on(started) -> None:
     class Impatient(PlainScreen):
         def show(self, scene, poll) -> None:
-            if scene.step >= 2:
+            if scene.course.step >= 2:
                 raise KeyboardInterrupt
             super().show(scene, poll)
 
