@@ -31,7 +31,7 @@ def sample_answers(
         for row in rows:
             between()
             prompt, expected = _last_turn(row.parts[0])
-            answer = _answer(network, template, prompt)
+            answer = _answer(network, template, prompt, row.parts[0].images)
             texts = [_text(template, ids)[:SHOWN_CHARACTERS] for ids in (expected, answer)]
             samples.append({"line": row.line, "expected": texts[0], "answer": texts[1]})
     network.model.train()
@@ -47,7 +47,7 @@ def _last_turn(rendered: Rendered) -> tuple[list[int], list[int]]:
     return rendered.ids[:start], rendered.ids[start:end]
 
 
-def _answer(network: Network, template: Template, prompt: list[int]) -> list[int]:
+def _answer(network: Network, template: Template, prompt: list[int], images: Sequence[bytes]) -> list[int]:
     ids_1T = torch.tensor([prompt], device=network.machine.device)
     with torch.no_grad(), quiet():
         out_1T = network.model.generate(
@@ -57,6 +57,7 @@ def _answer(network: Network, template: Template, prompt: list[int]) -> list[int
             do_sample=False,
             eos_token_id=sorted(template.stop_ids),
             pad_token_id=min(template.stop_ids),
+            **network.inputs(prompt, images),
         )
     return [int(token) for token in out_1T[0, len(prompt) :]]
 

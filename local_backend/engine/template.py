@@ -25,6 +25,8 @@ class Rendered:
     ids: list[int]
     weights: list[float]
     """One a token: how much predicting this token counts. The first is 0; nothing predicts it."""
+    images: tuple[bytes, ...] = ()
+    """What models that see read beside the tokens, in the order of the messages; not decoded."""
 
 
 class Template:
@@ -41,15 +43,25 @@ class Template:
 
     @classmethod
     def of(cls, model_dir: Path) -> Template:
-        """Load tokenizer, chat template and stop tokens from a model's folder."""
+        """Load tokenizer, chat template and stop tokens from a model's folder; how it reads images, if it does."""
         from transformers import AutoTokenizer
 
+        from local_backend.engine.vision.reader import reads_images
+        from local_backend.engine.vision.template import VisionTemplate
+
+        if cls is Template and reads_images(model_dir):
+            return VisionTemplate.of(model_dir)
         tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True)
-        return cls(tokenizer, stop_ids=_generation_stops(model_dir))
+        return cls(tokenizer, stop_ids=generation_stops(model_dir))
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """Return the ids that an answer to `messages` is generated from."""
-        return self._tokenize(self._text(_plain(messages), tools, opens_answer=True))
+        return self.asked(messages, tools).ids
+
+    def asked(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Rendered:
+        """Return the same, with the images that belong to it where the model reads images."""
+        ids = self._tokenize(self._text(self._plain(messages), tools, opens_answer=True))
+        return Rendered(ids, [0.0] * len(ids))
 
     def render(self, example: Mapping[str, Any]) -> list[Rendered]:
         """Render a chat example.
@@ -61,7 +73,7 @@ class Template:
         Raises:
             UserError: The template can't express the example, or nothing in it is trained.
         """
-        messages, tools = _plain(example["messages"]), _tools(example)
+        messages, tools = self._plain(example["messages"]), _tools(example)
         self._check_expressible(messages, tools)
         turns = [i for i, message in enumerate(messages) if _weight(message) > 0]
         if not turns:
@@ -74,11 +86,15 @@ class Template:
     def render_pair(self, example: Mapping[str, Any]) -> tuple[Rendered, Rendered]:
         """Render the preferred and the non-preferred answer of a preference example, each behind the prompt."""
         given = example["input"]
-        prompt, tools = _plain(given["messages"]), _tools(given)
-        preferred, other = (prompt + _plain(example[key]) for key in ("preferred_output", "non_preferred_output"))
+        prompt, tools = self._plain(given["messages"]), _tools(given)
+        preferred, other = (prompt + self._plain(example[key]) for key in ("preferred_output", "non_preferred_output"))
         self._check_expressible(preferred, tools)
         self._check_expressible(other, tools)
         return self._turn(preferred, tools), self._turn(other, tools)
+
+    def _plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The messages in the words that open models' templates know."""
+        return [_plain_message(message) for message in messages]
 
     def _turn_borders(self, messages: list[dict[str, Any]], tools: Sequence[Any], i: int) -> tuple[str, str]:
         """The text before the answer in message `i`, and the text up to its end."""
@@ -101,6 +117,7 @@ class Template:
         self, whole: str, messages: list[dict[str, Any]], tools: Sequence[Any], turns: Sequence[int]
     ) -> Rendered:
         """Tokenise `whole`, cut where answers begin as in generation, and weigh the answers of `turns`."""
+        _check_said(whole, messages, turns)
         ids: list[int] = []
         spans: list[tuple[int, int, float]] = []
         done = 0
@@ -117,7 +134,6 @@ class Template:
     def _piece(self, whole: str, start: int, end: int) -> list[int]:
         return self._tokenize(whole[start:end]) if start < end else []
 
-        _check_said(whole, messages, turns)
     def _with_weights(self, ids: list[int], spans: Sequence[tuple[int, int, float]], *, is_last_open: bool) -> Rendered:
         weights = [0.0] * len(ids)
         for start, end, weight in spans:
@@ -199,7 +215,8 @@ def show(rendered: Rendered, tokenizer: Any) -> list[dict[str, Any]]:
     return shown
 
 
-def _generation_stops(model_dir: Path) -> list[int]:
+def generation_stops(model_dir: Path) -> list[int]:
+    """The tokens that end an answer by a model's generation_config.json."""
     file = model_dir / "generation_config.json"
     if not file.is_file():
         return []
@@ -207,23 +224,6 @@ def _generation_stops(model_dir: Path) -> list[int]:
     return list(stops) if isinstance(stops, list) else [stops]
 
 
-def _weight(message: Message) -> float:
-    if message["role"] != "assistant":
-        return 0.0
-    weight = message.get("weight")
-    return 1.0 if weight is None else float(weight)
-
-
-def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
-    return [*(example.get("tools") or ()), *functions]
-
-
-def _plain(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [_plain_message(message) for message in messages]
-
-
-def _plain_message(message: Message) -> dict[str, Any]:
 def _check_said(whole: str, messages: Sequence[Message], turns: Sequence[int]) -> None:
     """Refuse a template that leaves out what is asked or what is trained: the model would learn something else.
 
@@ -241,6 +241,19 @@ def _check_said(whole: str, messages: Sequence[Message], turns: Sequence[int]) -
                 )
 
 
+def _weight(message: Message) -> float:
+    if message["role"] != "assistant":
+        return 0.0
+    weight = message.get("weight")
+    return 1.0 if weight is None else float(weight)
+
+
+def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
+    return [*(example.get("tools") or ()), *functions]
+
+
+def _plain_message(message: Message) -> dict[str, Any]:
     """One message in the words that open models' templates know."""
     plain = {key: value for key, value in message.items() if key not in {"function_call", "refusal"}}
     plain["role"] = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])

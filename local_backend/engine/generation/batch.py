@@ -37,6 +37,8 @@ class Run:
     adapter: Adapter | None
     send: Callable[[Delta | Exception], None]
     is_cancelled: Callable[[], bool]
+    images: tuple[bytes, ...] = ()
+    """What a model that sees reads beside the prompt."""
     n_generated: int = 0
     _unsent_tokens: int = field(default=0, repr=False)
 

@@ -15,6 +15,9 @@ from local_backend.engine.generation.plain import PlainBatch
 from local_backend.engine.generation.text import Vocabulary
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
+from local_backend.engine.vision.batch import VisionBatch
+from local_backend.engine.vision.network import Seen
+from local_backend.engine.vision.template import VisionTemplate
 from local_backend.task import UserError
 
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text"})
@@ -39,6 +42,9 @@ class Loaded:
 
     def batch(self, vocabulary: Vocabulary) -> Batch | PlainBatch:
         """Return the one batch that runs on this model."""
+        if isinstance(self.template, VisionTemplate):
+            seen = Seen(self.model, self.template)
+            return VisionBatch(self.model, routing=self.routing, vocabulary=vocabulary, machine=self.machine, seen=seen)
         if self.shape is None:
             return PlainBatch(self.model, routing=self.routing, vocabulary=vocabulary, device=self.machine.device)
         return Batch(
@@ -61,16 +67,18 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
     Raises:
         UserError: transformers can't load it as a model that continues texts.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    machine = choose_machine({})
+    machine, template = choose_machine({}), Template.of(tokenizer_dir)
+    sees = isinstance(template, VisionTemplate)
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             is_known = config.model_type in ARCHITECTURES
             attention = {"attn_implementation": decode_attention.register()} if is_known else {}
             options = {"dtype": machine.dtype, "local_files_only": True, **attention}
-            model = AutoModelForCausalLM.from_pretrained(folder, **options)
+            kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+            model = kind.from_pretrained(folder, **options)
     except ValueError as error:
         text = f"This model can't be used for chat: {str(error)[:300]}"
         raise UserError(text, param="model", code="model_not_supported") from error
@@ -79,11 +87,11 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
     route(model, routing)
     return Loaded(
         model=model,
-        template=Template.of(tokenizer_dir),
+        template=template,
         routing=routing,
         machine=machine,
         shape=_cache_shape(config, machine) if is_known else None,
-        context_tokens=_context_tokens(config),
+        context_tokens=_context_tokens(config.get_text_config()),
     )
 
 

@@ -62,6 +62,10 @@ class PlainBatch:
     def _forward(self, run: Run, state: Any) -> tuple[Tensor, Any]:
         self._routing.set([run.adapter], self._device)
         ids = run.ids if state is None else run.ids[-1:]
-        known = {} if state is None else {self._cache_name: state}
+        known = self._beside(run) if state is None else {self._cache_name: state}
         output = self._model(input_ids=torch.tensor([ids], device=self._device), use_cache=True, **known)
         return output.logits[:, -1], output[self._cache_name]
+
+    def _beside(self, run: Run) -> dict[str, Any]:  # noqa: ARG002 - models of text read nothing beside it
+        """What the model reads with the prompt's ids."""
+        return {}
