@@ -21,6 +21,8 @@ from local_backend.engine.rows import Row, read_rows, step_indices
 from local_backend.engine.schedule import rate_factor, resolve_rate
 from local_backend.engine.template import Rendered, Template
 from local_backend.engine.tuning import choose_weights, merge_adapters, save_whole
+from local_backend.engine.vision.network import load_vision_network
+from local_backend.engine.vision.template import VisionTemplate
 from local_backend.engine.weights import ModelDir
 from local_backend.task import JobError, Task
 
@@ -168,7 +170,7 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
     template = Template.of(base.path)
     rows, valid_rows = _read(task, template, base.path)
     _check_evaluation(task, has_valid=bool(valid_rows))
-    network = load_network(_start_folder(task, base), machine)
+    network = _network(task, base, template, machine)
     n_parameters = network.model.num_parameters()
     options, saves_adapter = _choose_weights(task, network)
     rate = resolve_rate(
@@ -210,6 +212,13 @@ def _machine(task: Task) -> Machine:
     if machine.dtype is torch.float32 or (task.local.get("tune") or DEFAULT_TUNE).get("type", "lora") == "lora":
         return machine
     return replace(machine, dtype=torch.float32, precision_reason="weights that train are fp32: bf16 loses small steps")
+
+
+def _network(task: Task, base: ModelDir, template: Template, machine: Machine) -> Network:
+    folder = _start_folder(task, base)
+    if isinstance(template, VisionTemplate):
+        return load_vision_network(folder, machine, template, task.local.get("tune") or DEFAULT_TUNE)
+    return load_network(folder, machine)
 
 
 def _objective(task: Task, network: Network) -> Objective:

@@ -16,6 +16,7 @@ from local_backend.engine.generation.load import Loaded, load
 from local_backend.engine.generation.lora import Adapter
 from local_backend.engine.generation.sampling import Sampling, numbers_for
 from local_backend.engine.generation.text import TextStream, Vocabulary
+from local_backend.engine.template import Rendered
 from local_backend.engine.weights import ensure
 from local_backend.settings import Settings
 from local_backend.task import Answer, ChatRequest, Delta, ModelRef, UserError
@@ -110,8 +111,8 @@ class _Voice(threading.Thread):
 
     def speak(self, request: ChatRequest, *, adapter_dir: Path | None) -> Answer | None:
         """Queue a request; None if this voice has just been let go."""
-        prompt = self._loaded.template.prompt(request.messages, request.tools)
-        most_tokens = self._most_tokens(len(prompt), request)
+        prompt = self._loaded.template.asked(request.messages, request.tools)
+        most_tokens = self._most_tokens(len(prompt.ids), request)
         adapter = self._adapter(adapter_dir) if adapter_dir else None
         deltas = Deltas(n_choices=request.n)
         runs = [self._run(request, index, prompt, most_tokens, adapter, deltas) for index in range(request.n)]
@@ -120,7 +121,7 @@ class _Voice(threading.Thread):
                 return None
             self._arrived += runs
             self._news.notify()
-        return Answer(n_prompt_tokens=len(prompt), deltas=deltas)
+        return Answer(n_prompt_tokens=len(prompt.ids), deltas=deltas)
 
     def end(self) -> None:
         """Stop after the current turn; running answers get an error."""
@@ -179,14 +180,15 @@ class _Voice(threading.Thread):
         self,
         request: ChatRequest,
         index: int,
-        prompt: list[int],
+        prompt: Rendered,
         most_tokens: int,
         adapter: Adapter | None,
         deltas: Deltas,
     ) -> Run:
         return Run(
             index=index,
-            ids=list(prompt),
+            ids=list(prompt.ids),
+            images=prompt.images,
             most_tokens=most_tokens,
             stop_ids=self._loaded.template.stop_ids,
             sampling=Sampling(
