@@ -62,7 +62,24 @@ def _device(name: str) -> torch.device:
 
 def _precision(name: str, device: torch.device) -> tuple[torch.dtype, str]:
     if name != "auto":
-        return (torch.bfloat16 if name == "bf16" else torch.float32), "asked for"
+        return (torch.bfloat16 if name == "bf16" else torch.float32), _asked(name, device)
     if device.type == "cuda":
         return torch.bfloat16, "this GPU multiplies bf16 matrices many times faster; adapters stay fp32"
-    return torch.float32, "exact, and faster than bf16 on CPUs without AMX"
+    if device.type == "cpu" and multiplies_bf16():
+        return (
+            torch.float32,
+            "exact; bf16, if asked for, is up to 1.5 times as fast on this CPU where examples are long",
+        )
+    return torch.float32, "exact, and several times faster than bf16 on this processor"
+
+
+def _asked(name: str, device: torch.device) -> str:
+    if name == "bf16" and device.type == "cpu" and not multiplies_bf16():
+        return "asked for; this CPU has no arithmetic for it (AMX or AVX-512 BF16), so fp32 is several times faster"
+    return "asked for"
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU multiplies bf16 numbers itself; others convert each of them first."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

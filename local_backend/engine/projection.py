@@ -101,11 +101,11 @@ def _apart(x_TI: torch.Tensor, layer: nn.Module) -> torch.Tensor:
     dropped = nn.functional.dropout(x_TI, layer.dropout, layer.training)
     a_RI, b_OR = layer.lora_A.to(x_TI.dtype), layer.lora_B.to(x_TI.dtype)
     low = dropped @ a_RI.t() @ b_OR.t() * layer.scaling
-    if layer.magnitude is None:
-        return layer.base(x_TI) + low  # type: ignore[no-any-return]
-    factor_O = (layer.magnitude / layer.merged().norm(dim=1).detach()).to(x_TI.dtype)
-    plain = nn.functional.linear(x_TI, layer.base.weight)
-    out = (plain + low) * factor_O
+    # Added within the product, which sums in fp32 and rounds once: beside a rounded product, half of an update as small
+    # as it is in the first steps would be lost.
+    out = torch.addmm(low, x_TI, layer.base.weight.t())
+    if layer.magnitude is not None:
+        out = out * (layer.magnitude / layer.merged().norm(dim=1).detach()).to(x_TI.dtype)
     return out if layer.base.bias is None else out + layer.base.bias
 
 
