@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ftclient.cli.options import YesOption
-from ftclient.cli.session import connected, current, err, say, show, show_json, show_table, with_globals
+from ftclient.cli.keep_retrain import retrain
+from ftclient.cli.options import FolderArgument, YesOption
+from ftclient.cli.session import connected, current, err, say, show_json, show_table, with_globals
 from ftclient.errors import BudgetError, FtclientError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ftclient.keep.golden import Messages
     from ftclient.keep.inventory import Tuned
 
-FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where things are kept; made if need be.")]
 AskOption = Annotated[bool, typer.Option("--ask", help="Ask each model for one token, to see whether it answers.")]
 
 
@@ -93,46 +93,6 @@ def record(
         refused = _record_all(client, kept, chosen, max_tokens)
     write_page(kept)
     raise typer.Exit(1 if refused else 0)
-
-
-def retrain(
-    folder: FolderArgument,
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A saved job's id.")],
-    *,
-    model: Annotated[str, typer.Option(help="The open model to train.")] = "smollm2-135m",
-) -> None:
-    """Run a saved job again on an open model, on this machine, and compare it with the golden answers."""
-    from ftclient.keep.download import job_of
-    from ftclient.keep.folder import KeepFolder
-    from ftclient.keep.golden import compare_with_golden
-    from ftclient.keep.page import write_page
-    from ftclient.keep.retrain import plan_again
-    from ftclient.view.watch import watch
-
-    if not current.host.is_local:
-        raise typer.BadParameter("retraining is for the local backend; leave --backend away", param_hint="--backend")
-    kept = KeepFolder(folder)
-    golden = str(job_of(kept, job)["fine_tuned_model"])
-    with connected() as client:
-        plan = plan_again(client, kept, job, model=model)
-        say(plan)
-        started = client.train(plan)
-        watch(started, console=err())
-        result = started.result()
-        if not any(True for _ in kept.golden(golden)):
-            say("No golden answers are recorded, so there is nothing to compare with.")
-            show(result.model)
-            return
-        found = compare_with_golden(client, kept, golden, result.model)
-    row = {"golden": golden, "model": result.model, "n": found.n, "exact": found.exact, "similarity": found.similarity}
-    kept.manifest.setdefault("agreements", []).append(row)
-    kept.save()
-    write_page(kept)
-    if current.as_json:
-        show_json(row)
-    else:
-        show(result.model)
-        say(f"{found.n} prompts: {found.exact:.0%} the same answer, {found.similarity:.0%} of the text in common.")
 
 
 def _inventory(client: Client, *, ask: bool) -> list[Tuned]:

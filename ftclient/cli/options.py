@@ -36,6 +36,7 @@ FileArgument = Annotated[
     Path,
     typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="A .jsonl file (or .gz, .zst)."),
 ]
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where things are kept; made if need be.")]
 MethodOption = Annotated[Method, typer.Option(help="What the examples are for.")]
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", callback=_job_id, help="A job's id, as `ftclient jobs` shows it.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftclient.errors import FtclientError
 from ftclient.jobs.follow import ENDED
 from ftclient.keep.folder import KeepFolder, safe_name
-from ftclient.keep.inventory import Tuned
+from ftclient.keep.inventory import NOT_TRIED, WORKS, Tuned
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def save(
     """
     folder.manifest["source"] = {
         "host": client.host.name,
+        "title": client.host.title,
         "base_url": str(client.openai.base_url),
         "saved_at": int(time.time()),
     }
@@ -46,9 +47,7 @@ def save(
             problems.append({"what": what, "why": str(error)})
 
     for each in models:
-        for call, outcome in each.calls.items():
-            if call in ("model", "chat") and outcome not in ("works", "not tried"):
-                problems.append({"what": f"{call} {each.model}", "why": outcome})
+        problems += _refusals(each)
         if each.job_id is None:
             problems.append(
                 {"what": f"job of {each.model}", "why": "No job that the account lists has made this model."}
@@ -61,6 +60,14 @@ def save(
     folder.manifest["problems"] = problems
     folder.save()
     return problems
+
+
+def _refusals(model: Tuned) -> Iterator[Mapping[str, str]]:
+    """Yield what nothing can be saved of: the model itself stays at the host, and some do not even answer."""
+    if model.calls.get("model", WORKS) != WORKS:
+        yield {"what": f"model {model.model}", "why": "The account lists it no more."}
+    if model.calls.get("chat", WORKS) not in (WORKS, NOT_TRIED):
+        yield {"what": f"answers of {model.model}", "why": model.calls["chat"]}
 
 
 def _collect(steps: list[tuple[str, Callable[[], object]]], client: Client, folder: KeepFolder, job_id: str) -> None:

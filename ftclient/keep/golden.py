@@ -27,6 +27,8 @@ Progress = Callable[[int, int], None]
 Messages = Sequence[Mapping[str, Any]]
 MOST_PROMPTS = 100
 MAX_TOKENS = 512
+_ROOM_TOKENS = 16
+"""How much longer than the golden answer another may become before it is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +98,38 @@ def record(
     return len(done)
 
 
-def compare_with_golden(client: Client, folder: KeepFolder, golden_model: str, model: str) -> Agreement:
+def compare_with_golden(
+    client: Client,
+    folder: KeepFolder,
+    golden_model: str,
+    model: str,
+    *,
+    n: int | None = None,
+    progress: Progress | None = None,
+) -> Agreement:
     """Ask `model`, at whatever host, what `golden_model` was asked, and compare the answers.
+
+    Args:
+        client: Connected to where `model` is.
+        folder: Where the golden answers are.
+        golden_model: Whose they are.
+        model: Whom to ask.
+        n: Compare only so many of them; None compares all.
+        progress: Told about every answer.
 
     Raises:
         BackendError: The model does not answer, or nothing was recorded.
     """
-    entries = list(folder.golden(golden_model))
+    entries = list(islice(folder.golden(golden_model), n))
     if not entries:
         raise BackendError(f"No answers of {golden_model} are recorded in {folder.path}.")
-    pairs = [
-        (client.chat(model, entry["messages"], temperature=0, max_tokens=MAX_TOKENS), str(entry["answer"]))
-        for entry in entries
-    ]
+    pairs = []
+    for entry in entries:
+        golden = str(entry["answer"])
+        most = min(MAX_TOKENS, len(golden.encode()) + _ROOM_TOKENS)  # a token has one byte at least
+        pairs.append((client.chat(model, entry["messages"], temperature=0, max_tokens=most), golden))
+        if progress:
+            progress(len(pairs), len(entries))
     return agreement(pairs)
 
 

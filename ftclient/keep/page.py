@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from ftclient.data.counted import counted
 from ftclient.keep.folder import KeepFolder, safe_name
+from ftclient.keep.inventory import NOT_TRIED, WORKS
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _SOON_DAYS = 30
+_MOST_STEPS = 10
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
   --bad: #b3261e; --good: #1a7f37; }
@@ -23,8 +26,10 @@ h1 { font-size: 22px; margin: 0; } h2 { font-size: 16px; margin: 0 0 10px; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
   margin-top: 16px; overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft); font-weight: 500; }
-th, td { padding: 6px 12px 6px 0; border-top: 1px solid var(--line); vertical-align: top; }
-tr:first-child th { border-top: 0; } td { overflow-wrap: anywhere; }
+th, td { padding: 6px 20px 6px 0; border-top: 1px solid var(--line); vertical-align: top; }
+th:last-child, td:last-child { padding-right: 0; } tr:first-child th { border-top: 0; }
+td { overflow-wrap: anywhere; } td:first-child, td.text { min-width: 17ch; } td.s { white-space: nowrap; }
+code { font-size: 13px; } ul { margin: 0; padding-left: 18px; }
 .n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .numbers { display: flex; flex-wrap: wrap; gap: 6px 28px; margin: 14px 0 0; }
 .numbers b { display: block; font-size: 20px; } .soft { color: var(--soft); } .bad { color: var(--bad); }
@@ -42,7 +47,7 @@ def write_page(folder: KeepFolder) -> Path:
 def page(folder: KeepFolder) -> str:
     """Return the page as a string of HTML."""
     manifest = folder.manifest
-    source = str(manifest["source"].get("host", "?"))
+    source = str(manifest["source"].get("title") or manifest["source"].get("host", "?"))
     saved_at = manifest["source"].get("saved_at")
     day = time.strftime("%Y-%m-%d", time.gmtime(saved_at)) if saved_at else "never"
     parts = [
@@ -51,6 +56,7 @@ def page(folder: KeepFolder) -> str:
         _section("Models", _models(folder)),
         _section("Trained again on open models", _agreements(manifest.get("agreements", []))),
         _section("What could not be saved", _problems(manifest["problems"])),
+        *_next(folder),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -80,55 +86,82 @@ def _numbers(folder: KeepFolder) -> str:
 
 
 def _models(folder: KeepFolder) -> str:
-    rows = []
-    for each in folder.manifest["models"]:
-        n_golden = sum(1 for _ in folder.golden(each["model"]))
-        days = each["days_left"]
-        is_soon = days is not None and days <= _SOON_DAYS
-        has_job = each["job_id"] and f"jobs/{safe_name(each['job_id'])}/job.json" in folder.manifest["files"]
-        rows.append(
-            [
-                (escape(each["model"]), ""),
-                ("?" if days is None else "gone" if days < 0 else str(days), "n bad" if is_soon else "n"),
-                _tick(bool(has_job)),
-                _call(each["calls"].get("training_file")),
-                _call(each["calls"].get("chat")),
-                (str(n_golden), "n"),
-            ]
-        )
-    return _table(["model", "days left", "job saved", "training file", "answers", "golden answers"], rows)
+    names = ["model", "shuts down", "job", "training file", "golden answers", "still answers"]
+    return _table(names, [_model(folder, each) for each in folder.manifest["models"]])
+
+
+def _model(folder: KeepFolder, model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    days, files = model["days_left"], folder.manifest["files"]
+    end = "not known" if days is None else f"{model['shutdown']}, {'gone' if days < 0 else counted(days, 'day')}"
+    n_golden, answers = _n_golden(folder, model), model["calls"].get("chat")
+    return [
+        (escape(model["model"]), ""),
+        (escape(end), "s bad" if days is not None and days <= _SOON_DAYS else "s"),
+        _kept(f"jobs/{safe_name(model['job_id'] or '-')}/job.json" in files),
+        _kept(has_training_file(folder, model)),
+        (str(n_golden), "n" if n_golden else "n soft"),
+        {WORKS: ("yes", "good"), NOT_TRIED: (NOT_TRIED, "soft")}.get(answers or NOT_TRIED, ("no", "bad")),
+    ]
+
+
+def has_training_file(folder: KeepFolder, model: Mapping[str, Any]) -> bool:
+    """Whether the data that made a tuned model are in the folder."""
+    job = folder.get_json(f"jobs/{safe_name(model['job_id'] or '-')}/job.json") or {}
+    return f"files/{safe_name(job.get('training_file') or '-')}.jsonl" in folder.manifest["files"]
+
+
+def _n_golden(folder: KeepFolder, model: Mapping[str, Any]) -> int:
+    return sum(1 for _ in folder.golden(model["model"]))
+
+
+def _next(folder: KeepFolder) -> Iterator[str]:
+    """Yield what is left to do, as commands, if anything is."""
+    models = folder.manifest["models"]
+    compared = {each["golden"] for each in folder.manifest.get("agreements", [])}
+    silent = [
+        each for each in models if not _n_golden(folder, each) and each["calls"].get("chat") in (WORKS, NOT_TRIED)
+    ]
+    open_ = [each for each in models if has_training_file(folder, each) and each["model"] not in compared]
+    steps = []
+    if silent:
+        text = f"Record what {counted(len(silent), 'model')} still answer{'s' if len(silent) == 1 else ''}"
+        steps.append((text, f"ftclient --backend {folder.manifest['source'].get('host')} keep record FOLDER"))
+    steps += [
+        (f"Train {each['model']} again on an open model", f"ftclient keep retrain FOLDER {each['job_id']}")
+        for each in open_[:_MOST_STEPS]
+    ]
+    if steps:
+        lines = "".join(f"<li>{escape(text)}: <code>{escape(command)}</code></li>" for text, command in steps)
+        yield _section("What is left to do", f"<ul>{lines}</ul>")
 
 
 def _agreements(found: Sequence[Mapping[str, Any]]) -> str:
     if not found:
-        return '<p class="soft">Nothing yet: ftclient keep retrain FOLDER JOB --model smollm2-135m</p>'
-    rows = [
-        [
-            (escape(each["golden"]), ""),
-            (escape(each["model"]), ""),
-            (str(each["n"]), "n"),
-            (f"{each['exact']:.0%}", "n"),
-            (f"{each['similarity']:.0%}", "n"),
-        ]
-        for each in found
+        return '<p class="soft">None yet.</p>'
+    names = ["hosted model", "open model", "prompts", "same answer", "text in common", "before training"]
+    return _table(names, [_agreement(each) for each in found])
+
+
+def _agreement(each: Mapping[str, Any]) -> list[tuple[str, str]]:
+    before = each.get("untuned_similarity")
+    return [
+        (escape(each["golden"]), ""),
+        (escape(each["model"]), "text"),
+        (str(each["n"]), "n"),
+        (f"{each['exact']:.0%}", "n"),
+        (f"{each['similarity']:.0%}", "n"),
+        ("" if before is None else f"{before:.0%}", "n soft"),
     ]
-    return _table(["hosted model", "open model", "prompts", "same answer", "text in common"], rows)
 
 
 def _problems(found: Sequence[Mapping[str, str]]) -> str:
     if not found:
         return '<p class="good">Everything that was asked for has been saved.</p>'
-    return _table(["what", "why"], [[(escape(each["what"]), ""), (escape(each["why"]), "bad")] for each in found])
+    return _table(["what", "why"], [[(escape(each["what"]), ""), (escape(each["why"]), "text bad")] for each in found])
 
 
-def _call(outcome: str | None) -> tuple[str, str]:
-    if outcome in (None, "not tried"):
-        return ("not tried", "soft")
-    return _tick(outcome == "works")
-
-
-def _tick(good: bool) -> tuple[str, str]:  # noqa: FBT001 - it is the thing shown
-    return ("yes", "good") if good else ("no", "bad")
+def _kept(is_here: bool) -> tuple[str, str]:  # noqa: FBT001 - it is the thing shown
+    return ("saved", "good") if is_here else ("not saved", "bad")
 
 
 def _section(title: str, inside: str) -> str:
@@ -137,7 +170,7 @@ def _section(title: str, inside: str) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> str:
     """Return a table; cells are HTML with a class."""
-    kinds = [kind if kind.startswith("n") else "" for _, kind in rows[0]] if rows else [""] * len(header)
-    head = "".join(f'<th class="{kind[:1]}">{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+    kinds = ["n" if kind.startswith("n") else "" for _, kind in rows[0]] if rows else [""] * len(header)
+    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for name, kind in zip(header, kinds, strict=True))
     body = "".join("<tr>" + "".join(f'<td class="{kind}">{cell}</td>' for cell, kind in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"

@@ -17,7 +17,7 @@ from ftclient.keep.folder import KeepFolder, sha256_of
 from ftclient.keep.golden import agreement, compare_with_golden, cost_usd, prompts_of, record
 from ftclient.keep.inventory import inventory
 from ftclient.keep.page import page
-from ftclient.keep.retrain import plan_again
+from ftclient.keep.retrain import plan_again, train_again
 from tests.e2e.serving import HOSTED_MODEL, run_program, simulated_server
 from tests.faults.proxy import NO_FAULT, Fault, FaultProxy
 
@@ -119,7 +119,7 @@ def test_what_can_be_saved_is_saved_and_what_not_is_listed(account: Account, kep
     assert kept.get_json(f"jobs/{whole.id}/job.json")["seed"] == 5
     lost = {problem["what"] for problem in kept.manifest["problems"]}
     assert f"file {account.fileless.job.training_file} of {account.fileless.job_id}" in lost
-    assert f"chat {account.refusing.model}" in lost
+    assert f"answers of {account.refusing.model}" in lost
     assert not any(account.whole.job_id in what or account.whole.model in what for what in lost)
     for name, entry in kept.manifest["files"].items():
         assert sha256_of(kept.path / name) == entry["sha256"]
@@ -199,7 +199,10 @@ def test_the_same_job_on_an_open_model_gives_answers_to_compare(account: Account
         plan = plan_again(own, kept, account.whole.job_id, model="smollm2-135m")
         assert (plan.epochs.n_epochs, plan.request.seed, plan.request.suffix) == (2, 5, "whole")
         assert plan.request.metadata == {"kept_from": account.whole.job_id}
-        result = own.train(plan).wait(timeout_s=60)
+        started = train_again(own, plan)
+        result = started.wait(timeout_s=60)
+        assert train_again(own, plan).id == started.id
+        assert train_again(own, plan, anew=True).id != started.id
         found = compare_with_golden(own, kept, account.whole.model, result.model)
         assert (found.n, found.exact, found.similarity) == (5, 1.0, 1.0)
         again = plan_again(own, kept, account.preferring.job_id, model="smollm2-135m")
