@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftclient.data.decoding import BadImageError
 from local_backend import images
 from local_backend.engine.rows import invalid_line, numbered_examples
 from local_backend.task import UserError
@@ -44,12 +45,7 @@ def read_examples(path: Path, *, param: str) -> Iterator[Example]:
         JobError: A line is no such example; names it.
     """
     for line, value in numbered_examples(path, param=param):
-        try:
-            yield _example(value, line)
-        except (UserError, images.BadImageError) as error:
-            raise invalid_line(line, str(getattr(error, "message", error)), param) from error
-        except (KeyError, TypeError, AttributeError) as error:
-            raise invalid_line(line, f"{error!s:.60} is missing or of the wrong type.", param) from error
+        yield _explained(value, line, param)
 
 
 def query_of(messages: Sequence[Mapping[str, Any]]) -> Query:
@@ -64,10 +60,9 @@ def query_of(messages: Sequence[Mapping[str, Any]]) -> Query:
     for message in messages:
         if message["role"] in ("system", "developer"):
             continue
-        content = message.get("content")
-        for part in (
-            [{"type": "text", "text": content or ""}] if content is None or isinstance(content, str) else content
-        ):
+        content = message.get("content") or ""
+        parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        for part in parts:
             if part["type"] == "image_url":
                 pictures.append(images.from_url(part["image_url"]["url"]))
             elif part["type"] in ("text", "refusal"):
@@ -97,6 +92,15 @@ def labels_of(answer: str) -> tuple[tuple[str, ...], bool]:
     if not text:
         raise UserError("The answer is blank: it must be the label, or a JSON list of labels.")
     return (text,), False
+
+
+def _explained(value: Mapping[str, Any], line: int, param: str) -> Example:
+    try:
+        return _example(value, line)
+    except (UserError, BadImageError) as error:
+        raise invalid_line(line, str(getattr(error, "message", error)), param) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise invalid_line(line, f"{error!s:.60} is missing or of the wrong type.", param) from error
 
 
 def _example(value: Mapping[str, Any], line: int) -> Example:

@@ -67,7 +67,7 @@ IMAGE_MODELS = frozenset(
         "swinv2",
         "vit",
         "vit_msn",
-    }  # fmt: skip
+    }
 )
 """Image encoders that transformers has a classifier for, whose way of pooling is taken over."""
 

@@ -1,0 +1,147 @@
+"""How good a classifier is: accuracy, F1, confusion, and whether its probabilities can be believed.
+
+Shapes: N examples, L labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+N_BINS = 15
+"""Bins of confidence for the calibration error, as in arXiv 1706.04599."""
+MOST_CONFUSED = 20
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Logits and truth of some examples."""
+
+    logits_NL: torch.Tensor
+    targets_NL: torch.Tensor
+    """1 where a label is right."""
+    is_multi: bool
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return float(mean_loss(self.logits_NL, self.targets_NL, is_multi=self.is_multi))
+
+    @property
+    def predicted_NL(self) -> torch.Tensor:
+        """Which labels the classifier gives (booleans)."""
+        if self.is_multi:
+            return self.logits_NL > 0
+        return torch.nn.functional.one_hot(self.logits_NL.argmax(1), self.logits_NL.shape[1]).bool()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of examples whose labels are all right."""
+        return float((self.predicted_NL == self.targets_NL.bool()).all(1).float().mean())
+
+
+def mean_loss(logits_NL: torch.Tensor, targets_NL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:
+    """Cross-entropy; of several labels, the sum over labels of binary ones."""
+    if is_multi:
+        return (
+            binary_cross_entropy_with_logits(logits_NL, targets_NL.to(logits_NL.dtype), reduction="none").sum(1).mean()
+        )
+    return cross_entropy(logits_NL, targets_NL.to(logits_NL.dtype))
+
+
+def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[str, Any]:
+    """Everything there is to say about a validation, as JSON.
+
+    Returns:
+        accuracy, macro_f1, ece and ece_calibrated (after dividing logits by the temperature), temperature,
+        per_class [{label, precision, recall, f1, n}], and confusion: rows are the true labels, columns the given ones
+        (single labels), `confused` the pairs that are mixed up most.
+    """
+    found: dict[str, Any] = {
+        "n": len(scores.logits_NL),
+        "accuracy": scores.accuracy,
+        **macro(scores),
+        "ece": calibration_error(scores),
+        "temperature": temperature,
+        "ece_calibrated": calibration_error(scores, temperature=temperature),
+        "labels": list(names),
+        "per_class": per_class(scores, names),
+    }
+    if not scores.is_multi:
+        confusion_LL = confusion(scores)
+        found |= {"confusion": confusion_LL.tolist(), "confused": _confused(confusion_LL, names)}
+    return found
+
+
+def per_class(scores: Scores, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each label; 0 where nothing was given or there is nothing to find."""
+    truth_NL, given_NL = scores.targets_NL.bool(), scores.predicted_NL
+    right_L, n_given_L, n_true_L = ((x.sum(0).double()) for x in (truth_NL & given_NL, given_NL, truth_NL))
+    precision_L, recall_L = right_L / n_given_L.clamp(min=1), right_L / n_true_L.clamp(min=1)
+    f1_L = 2 * right_L / (n_given_L + n_true_L).clamp(min=1)
+    return [
+        {"label": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+        for name, p, r, f, n in zip(names, precision_L, recall_L, f1_L, n_true_L, strict=True)
+    ]
+
+
+def macro(scores: Scores) -> dict[str, float]:
+    """Mean F1 over the labels that occur."""
+    rows = per_class(scores, [str(i) for i in range(scores.logits_NL.shape[1])])
+    seen = [row["f1"] for row in rows if row["n"]]
+    return {"macro_f1": sum(seen) / max(1, len(seen))}
+
+
+def confusion(scores: Scores) -> torch.Tensor:
+    """How often each true label (row) was given as each label (column)."""
+    n = scores.logits_NL.shape[1]
+    pairs_N = scores.targets_NL.argmax(1) * n + scores.logits_NL.argmax(1)
+    return torch.bincount(pairs_N, minlength=n * n).view(n, n)
+
+
+def calibration_error(scores: Scores, *, temperature: float = 1.0) -> float:
+    """Expected calibration error (arXiv 1706.04599): mean gap between confidence and share right, by bins."""
+    logits_NL = scores.logits_NL.double() / temperature
+    if scores.is_multi:
+        given_NL = torch.sigmoid(logits_NL)
+        confidence_N = torch.maximum(given_NL, 1 - given_NL).flatten()
+        right_N = (scores.predicted_NL == scores.targets_NL.bool()).flatten()
+    else:
+        confidence_N, best_N = torch.softmax(logits_NL, 1).max(1)
+        right_N = scores.targets_NL.gather(1, best_N[:, None])[:, 0] > 0
+    bins_N = (confidence_N * N_BINS).long().clamp(max=N_BINS - 1)
+    gaps = torch.zeros(N_BINS, dtype=torch.float64).index_add_(0, bins_N, right_N.double() - confidence_N)
+    return float(gaps.abs().sum() / len(confidence_N))
+
+
+def fit_temperature(scores: Scores) -> float:
+    """The temperature that makes the truth most likely (between 0.05 and 20); 1 where nothing can be learned."""
+    if not len(scores.logits_NL):
+        return 1.0
+    logits_NL = scores.logits_NL.double()
+
+    def loss(log_temperature: float) -> float:
+        scaled_NL = logits_NL / 2.718281828459045**log_temperature
+        return float(mean_loss(scaled_NL, scores.targets_NL, is_multi=scores.is_multi))
+
+    low, high = -3.0, 3.0
+    shrink = 0.6180339887498949  # golden section: the loss has one valley in 1 / temperature
+    for _ in range(40):
+        left, right = high - shrink * (high - low), low + shrink * (high - low)
+        low, high = (low, right) if loss(left) <= loss(right) else (left, high)
+    return float(2.718281828459045 ** ((low + high) / 2))
+
+
+def _confused(confusion_LL: torch.Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The pairs that are mixed up most often."""
+    wrong_LL = confusion_LL.clone().fill_diagonal_(0)
+    counts, places = wrong_LL.flatten().topk(min(MOST_CONFUSED, wrong_LL.numel()))
+    return [
+        {"label": names[place // len(names)], "given": names[place % len(names)], "n": n}
+        for n, place in zip(counts.tolist(), places.tolist(), strict=True)
+        if n
+    ]
