@@ -99,6 +99,10 @@ def _restore_setting(run: Run, progress: Progress) -> dict[str, object]:
     """Compute as the resume point did, to the last bit, or say what has changed since."""
     threads = progress.setting["threads"]
     torch.set_num_threads(threads)
+    weights = run.setting()["weights"]
+    if progress.setting.get("weights", weights) != weights:
+        text = "The base model's weights have changed since the job began, so it can't go on. Start the job anew."
+        raise JobError("base_model_changed", text, "model")
     changed = {key: value for key, value in run.setting().items() if progress.setting.get(key) != value}
     changed.pop("threads", None)
     if not changed:

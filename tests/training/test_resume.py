@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -202,6 +203,13 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path, base, tra
         run(task_of(tmp_path / "job", training), base, Recording())
     assert caught.value.code == "disk_full"
     assert not list((tmp_path / "job").rglob("*.safetensors"))
+
+
+def test_a_resume_on_other_weights_is_refused(tmp_path, base, training):
+    task = task_of(tmp_path / "job", training)
+    run(task, base, Recording({2: Signal.PAUSE}))
+    with pytest.raises(JobError, match="weights have changed since the job began"):
+        run(task, replace(base, sha256="f" * 64), Recording())
 
 
 def test_a_resume_under_another_setting_is_said(tmp_path, base, training):
