@@ -74,6 +74,9 @@ class Runtime(_Frozen):
     micro_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Most tokens computed at once; None lets the backend choose. It never changes the result."""
     threads: Annotated[int, Field(ge=1)] | None = None
+    checkpointing: bool | Literal["auto"] = "auto"
+    """Keep only what goes into each block and compute the rest again for the gradient: less memory, a third more time,
+    the same result. "auto" does so where the longest example would not fit otherwise."""
 
 
 class Simulate(_Frozen):

@@ -149,6 +149,7 @@ class Runtime(Body):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     micro_batch_tokens: Positive | None = None
     threads: Positive | None = None
+    checkpointing: bool | Literal["auto"] = "auto"
 
 
 class Simulate(Body):

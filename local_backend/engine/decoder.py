@@ -19,6 +19,7 @@ from torch import nn
 from local_backend.engine.attention import Plan, attend, attend_densely
 from local_backend.engine.elementwise import rms_norm, rotate, swiglu
 from local_backend.engine.projection import project, project_from
+from local_backend.engine.recompute import recomputed
 
 MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"})
 
@@ -41,16 +42,20 @@ def hidden_states(
     plan: Plan,
     layers: Sequence[Any] | None = None,
     rows_R: torch.Tensor | None = None,
+    keeps: bool = True,
 ) -> torch.Tensor:
     """Run blocks (all by default) over embeddings or earlier blocks' output; without the last norm.
 
-    With `rows_R`, only those places of the pack are returned (R, D), and the last block computes little else.
+    With `rows_R`, only those places of the pack are returned (R, D), and the last block computes little else. Without
+    `keeps`, blocks are computed again in the backward pass.
     """
     angles = _Angles(model, plan, x_TD)
     layers = model.model.layers if layers is None else layers
-    for layer in layers[:-1]:
-        x_TD = _block(layer, x_TD, plan, angles)
-    return _block(layers[-1], x_TD, plan, angles, rows_R) if len(layers) else x_TD if rows_R is None else x_TD[rows_R]
+    for i, layer in enumerate(layers):
+        rows = rows_R if i == len(layers) - 1 else None
+        block = partial(_block, layer, plan=plan, angles=angles, rows_R=rows)
+        x_TD = block(x_TD) if keeps else recomputed(block, x_TD, list(layer.parameters()))
+    return x_TD if len(layers) or rows_R is None else x_TD[rows_R]
 
 
 def final_norm(model: Any, x_TD: torch.Tensor) -> torch.Tensor:
@@ -77,9 +82,7 @@ class _Angles:
         return self._by_kind[kind]
 
 
-def _block(
-    layer: Any, x_TD: torch.Tensor, plan: Plan, angles: _Angles, rows_R: torch.Tensor | None = None
-) -> torch.Tensor:
+def _block(layer: Any, x_TD: torch.Tensor, *, plan: Plan, angles: _Angles, rows_R: torch.Tensor | None) -> torch.Tensor:
     normed = partial(_norm, layer.input_layernorm, x_TD)
     mixed_TD = _attention(layer.self_attn, normed, plan, *angles.of(layer), rows_R)
     x_TD = x_TD if rows_R is None else x_TD[rows_R]

@@ -3,7 +3,7 @@
 Every token of the training and validation files has a place in one tree of all their sequences; tokens behind equal
 prefixes share it. The states lie in one file in that order, mapped into memory.
 
-Shapes: U places of the tree, T tokens of a pack, D width.
+Shapes: U places of the tree, N states that are kept, T tokens of a pack, R rows of a pack, D width.
 """
 
 from __future__ import annotations
@@ -28,33 +28,40 @@ SHARE_OF_FREE_DISK = 0.25
 
 def frozen_blocks(model: Any) -> int:
     """How many blocks, from the first on, neither train nor depend on what trains."""
-    if model.get_input_embeddings().weight.requires_grad:
+    if not decoder.supports(model.config) or model.get_input_embeddings().weight.requires_grad:
         return 0
     trains = [any(p.requires_grad for p in block.parameters()) for block in model.model.layers]
     return trains.index(True) if True in trains else len(trains)
 
 
-def states_bytes(n_places: int, model: Any) -> int:
-    """Size of the file."""
-    return n_places * int(model.config.hidden_size) * int(model.dtype.itemsize)
+def kept_share(model: Any) -> float:
+    """Share of the blocks that keep something for the backward pass: the frozen ones below the first trained do not."""
+    return 1.0 - frozen_blocks(model) / int(model.config.get_text_config().num_hidden_layers)
 
 
 class FrozenStates:
-    """States of all tokens of a job behind its first `n_blocks` blocks."""
+    """What the first `n_blocks` blocks say of all tokens of a job.
+
+    Where those are all blocks, only what the output layer reads is kept: the normed states at trained positions.
+    """
 
     def __init__(self, model: Any, sequences: Sequence[Rendered], *, n_blocks: int) -> None:
         self.n_blocks = n_blocks
+        self.is_final = n_blocks == len(model.model.layers) and not model.model.norm.weight.requires_grad
+        """Whether `states` are those that the output layer reads, one a row."""
         self._model = model
-        self._index = {id(sequence): i for i, sequence in enumerate(sequences)}
         tree = pack(sequences)
-        self._places = tree.places
-        self._n_places = tree.n_tokens
-        self._states_UD: torch.Tensor | None = None
+        self._places = {id(one): torch.tensor(places) for one, places in zip(sequences, tree.places, strict=True)}
+        kept = torch.unique(tree.row_positions_R) if self.is_final else torch.arange(tree.n_tokens)
+        self._n_kept = len(kept)
+        self._kept_U = torch.full((tree.n_tokens,), -1).index_copy_(0, kept, torch.arange(len(kept)))
+        """For each place of the tree, which of the kept states is its own."""
+        self._states_ND: torch.Tensor | None = None
 
     @property
     def n_bytes(self) -> int:
         """Size of the file."""
-        return states_bytes(self._n_places, self._model)
+        return self._n_kept * int(self._model.config.hidden_size) * int(self._model.dtype.itemsize)
 
     def fits(self, folder: Path) -> bool:
         """Whether the disk has room enough."""
@@ -63,35 +70,38 @@ class FrozenStates:
 
     def fill(self, folder: Path, *, packs: Iterable[tuple[list[int], Pack]], between: Callable[[], None]) -> None:
         """Compute the states, or map those that an earlier start of the job has left."""
-        key = {"places": self._n_places, "blocks": self.n_blocks, "dtype": str(self._model.dtype)}
+        key = {"states": self._n_kept, "blocks": self.n_blocks, "dtype": str(self._model.dtype)}
         if not (folder / "key.json").is_file() or json.loads((folder / "key.json").read_text()) != key:
             with whole_folder(folder) as new, torch.no_grad():
-                states_UD = self._map(new / "states", is_written=True)
+                states_ND = self._map(new / "states", is_written=True)
                 for _, part in packs:
                     between()
-                    states_UD[self._tree_places(part)] = self._compute(part).cpu()
+                    states_ND[self._which(part)] = self._compute(part).cpu()
                 (new / "key.json").write_text(json.dumps(key), encoding="utf-8")
-        self._states_UD = self._map(folder / "states", is_written=False)
+        self._states_ND = self._map(folder / "states", is_written=False)
 
     def states(self, part: Pack) -> torch.Tensor:
-        """The states of a pack's tokens (T, D)."""
-        if self._states_UD is None:
+        """The states of a pack's tokens (T, D), or if they are final, of its rows (R, D)."""
+        if self._states_ND is None:
             raise RuntimeError("fill() comes before states()")
-        return self._states_UD[self._tree_places(part)].to(self._model.device)
+        return self._states_ND[self._which(part)].to(self._model.device)
 
     def _map(self, file: Path, *, is_written: bool) -> torch.Tensor:
-        shape = (self._n_places, int(self._model.config.hidden_size))
+        shape = (self._n_kept, int(self._model.config.hidden_size))
         flat = torch.from_file(str(file), shared=is_written, size=shape[0] * shape[1], dtype=self._model.dtype)
         return flat.view(shape)
 
     def _compute(self, part: Pack) -> torch.Tensor:
-        plan = plan_attention(part)
-        blocks = self._model.model.layers[: self.n_blocks]
-        return decoder.hidden_states(self._model, decoder.embed(self._model, plan), plan=plan, layers=blocks)
+        model, plan = self._model, plan_attention(part)
+        embedded = decoder.embed(model, plan)
+        if not self.is_final:
+            return decoder.hidden_states(model, embedded, plan=plan, layers=model.model.layers[: self.n_blocks])
+        rows_R = part.row_positions_R.to(embedded.device)
+        return decoder.final_norm(model, decoder.hidden_states(model, embedded, plan=plan, rows_R=rows_R))
 
-    def _tree_places(self, part: Pack) -> torch.Tensor:
-        """Where in the tree of everything each token of a pack stands."""
+    def _which(self, part: Pack) -> torch.Tensor:
+        """Which of the kept states are those of a pack's tokens or rows."""
         places_T = torch.empty(part.n_tokens, dtype=torch.long)
         for sequence, places in zip(part.sequences, part.places, strict=True):
-            places_T[torch.tensor(places)] = torch.tensor(self._places[self._index[id(sequence)]])
-        return places_T
+            places_T[torch.tensor(places)] = self._places[id(sequence)]
+        return self._kept_U[places_T[part.row_positions_R] if self.is_final else places_T]

@@ -16,8 +16,9 @@ from local_backend.engine.samples import sample_answers
 from local_backend.engine.training import Run
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport
 
-RESUME_EVERY_S = 45.0
-"""A crash loses at most the steps since the last resume point; at least one a minute is promised."""
+RESUME_EVERY_S, RESUME_AT_EPOCHS_S = 45.0, 15.0
+"""A crash loses at most the steps since the last resume point; at least one a minute is promised. The end of an epoch
+is a good moment for one, unless the last is young: it takes as long as some steps."""
 SIGNAL_EVERY_S = 1.0
 VALID_BATCHES_PER_EPOCH = 4
 """Validation batches an epoch when nobody chooses, but no more than one every ten steps."""
@@ -81,7 +82,8 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Callable[[]
         if is_epoch_end:
             _note_best(progress, full_valid)
             _save_checkpoint(run, progress, recorder, report)
-        if is_epoch_end or signal is Signal.PAUSE or time.monotonic() - saved_at > RESUME_EVERY_S:
+        limit_s = min(RESUME_EVERY_S, RESUME_AT_EPOCHS_S if is_epoch_end else RESUME_EVERY_S)
+        if signal is Signal.PAUSE or time.monotonic() - saved_at > limit_s:
             run.save_resume_point(progress)
             saved_at = time.monotonic()
         if signal is Signal.PAUSE and progress.step < run.total_steps:
@@ -97,12 +99,12 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Callable[[]
 
 def _restore_setting(run: Run, progress: Progress) -> dict[str, object]:
     """Compute as the resume point did, to the last bit, or say what has changed since."""
-    threads = progress.setting["threads"]
-    torch.set_num_threads(threads)
     weights = run.setting()["weights"]
     if progress.setting.get("weights", weights) != weights:
         text = "The base model's weights have changed since the job began, so it can't go on. Start the job anew."
         raise JobError("base_model_changed", text, "model")
+    threads = progress.setting["threads"]
+    torch.set_num_threads(threads)
     changed = {key: value for key, value in run.setting().items() if progress.setting.get(key) != value}
     changed.pop("threads", None)
     if not changed:
@@ -139,7 +141,7 @@ def _listener(recorder: Recorder) -> Callable[[], None]:
 def _gradients(run: Run, rows: list[Row], progress: Progress, between: Callable[[], None]) -> Measured:
     """Compute a step's gradients; where memory runs out, again with half the tokens at once."""
     while True:
-        run.optimizer.zero_grad(set_to_none=True)
+        run.network.clear_gradients()
         try:
             return run.objective.train(rows, max_tokens=progress.micro_batch_tokens, between=between)
         except (MemoryError, RuntimeError) as error:
@@ -161,7 +163,9 @@ def _clip(run: Run, sums: Measured, step: int) -> float:
     """Bound the gradient's norm; stop a run that diverged or trains nothing."""
     limit = (run.task.local.get("schedule") or {}).get("max_grad_norm", 1.0)
     parameters = [parameter for _, parameter in run.network.parameters()]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True))
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    total = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    norm = float(total)
     if not math.isfinite(norm) or not math.isfinite(sums.loss):
         text = (
             f"Training diverged at step {step}: loss {sums.loss:.3g}, gradient norm {norm:.3g}. The last good state is "
@@ -170,6 +174,8 @@ def _clip(run: Run, sums: Measured, step: int) -> float:
         raise JobError("training_diverged", text, param="local.learning_rate")
     if norm == 0.0 and step == 1:
         raise JobError("nothing_trained", "The first step gave no gradient: nothing of the model would be trained.")
+    if norm > limit:
+        torch.nn.utils.clip_grads_with_norm_(parameters, limit, total, foreach=True)
     return norm
 
 

@@ -63,6 +63,8 @@ class Network:
         self.machine = machine
         self.frozen: FrozenStates | None = None
         """What the blocks below the lowest trained one say of each token, once they have been asked."""
+        self.keeps_blocks = True
+        """Whether the backward pass finds all it wants kept; else blocks are computed again for it."""
         self.is_packed = decoder.supports(model.config)
         """Whether the packed forward pass knows this architecture; else transformers' own runs, one by one."""
 
@@ -73,6 +75,36 @@ class Network:
     def inputs(self, ids: Sequence[int], images: Sequence[bytes]) -> dict[str, torch.Tensor]:  # noqa: ARG002 - no eyes
         """What transformers' forward pass takes beside the ids of a prompt: nothing, in models that read text alone."""
         return {}
+
+    def recompute_blocks(self) -> None:
+        """From now on blocks keep their input only, and are computed again in the backward pass.
+
+        Raises:
+            JobError: The model takes the plain path, and transformers can't do so with it.
+        """
+        if not self.is_packed and not self.model.supports_gradient_checkpointing:
+            kind = self.model.config.model_type
+            text = (
+                f"The longest example needs more memory than there is, or `checkpointing` is asked for, and models of "
+                f"the kind {kind!r} can't compute their blocks again. Use shorter examples or leave the option out."
+            )
+            raise JobError("model_not_supported", text, param="local.runtime.checkpointing")
+        self.keeps_blocks = False
+        if not self.is_packed:
+            self.model.activation_checkpointing_enable()
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients.
+
+        The output layer's is set to zero in place: it is so large that the system would have to find memory for it
+        anew each step, which takes longer than the optimizer does.
+        """
+        head = self.model.get_output_embeddings().weight
+        for _, parameter in self.parameters():
+            if parameter is head and parameter.grad is not None:
+                parameter.grad.zero_()
+            else:
+                parameter.grad = None
 
     @property
     def packing(self) -> str:
@@ -115,13 +147,16 @@ class Network:
         """The normed hidden states that the output layer reads, one a row (R, D)."""
         if not self.is_packed:
             return self._plain_hidden(part)
+        if self.frozen is not None and self.frozen.is_final:
+            return self.frozen.states(part)
         plan = plan_attention(part)
         rows_R = part.row_positions_R.to(self.machine.device)
         if self.frozen is None:
             x_TD, layers = decoder.embed(self.model, plan), self.model.model.layers
         else:
             x_TD, layers = self.frozen.states(part), self.model.model.layers[self.frozen.n_blocks :]
-        x_RD = decoder.hidden_states(self.model, x_TD, plan=plan, layers=layers, rows_R=rows_R)
+        keeps = self.keeps_blocks or not torch.is_grad_enabled()
+        x_RD = decoder.hidden_states(self.model, x_TD, plan=plan, layers=layers, rows_R=rows_R, keeps=keeps)
         return decoder.final_norm(self.model, x_RD)
 
     def score_pack(self, part: Pack, hidden_RD: torch.Tensor | None = None) -> Rows:

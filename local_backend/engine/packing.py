@@ -21,6 +21,8 @@ MIN_SHARED_TOKENS = 8
 
 MICRO_BATCH_TOKENS, MOST_MICRO_BATCH_TOKENS = 768, 2048
 """Tokens computed at once: matrix products reach their full rate from some 512 on; more only takes memory."""
+MOST_TIMES = 4
+"""Times as many where the memory is not needed. A user who cancels waits for a batch to end, so not any number."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +104,17 @@ def micro_batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> I
         yield batch
 
 
-def fitting_micro_batch_tokens(sequences: Sequence[Rendered]) -> int:
+def fitting_micro_batch_tokens(sequences: Sequence[Rendered], *, kept_share: float = 1.0) -> int:
     """How many tokens to compute at once where sequences like these are trained.
 
-    Each batch computes its shared prefix anew, so long ones want larger batches.
+    Each batch computes its shared prefix anew, so long ones want larger batches. `kept_share` is the share of blocks
+    that keep something for the backward pass: where few do, larger batches take no more memory.
     """
     ordered = sorted(sequence.ids for sequence in sequences)
     shared = sorted(shared_prefix(one, other) for one, other in pairwise(ordered))
     typical = shared[len(shared) // 2] if shared else 0
-    return min(MOST_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS + 2 * typical)
+    fitting = min(MOST_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS + 2 * typical)
+    return fitting * int(min(MOST_TIMES, 1 / max(kept_share, 1 / MOST_TIMES)))
 
 
 def _own_tokens(group: Sequence[Rendered]) -> int:

@@ -12,11 +12,13 @@ import torch
 from local_backend.engine import adapters
 from local_backend.engine.checkpoint import Progress, save_resume_point, whole_folder
 from local_backend.engine.device import Machine, choose_machine
-from local_backend.engine.frozen import FrozenStates, frozen_blocks
+from local_backend.engine.frozen import FrozenStates, frozen_blocks, kept_share
 from local_backend.engine.matmul import uses_onednn
+from local_backend.engine.memory import available_bytes
 from local_backend.engine.network import Network, load_network
 from local_backend.engine.objective import Objective, Preference, Supervised
 from local_backend.engine.packing import fitting_micro_batch_tokens
+from local_backend.engine.recompute import recomputes, step_bytes
 from local_backend.engine.rows import Row, read_rows, step_indices
 from local_backend.engine.schedule import rate_factor, resolve_rate
 from local_backend.engine.template import Rendered, Template
@@ -90,7 +92,7 @@ class Run:
     def first_progress(self) -> Progress:
         """Where a run starts that has no resume point."""
         asked = (self.task.local.get("runtime") or {}).get("micro_batch_tokens")
-        fitting = fitting_micro_batch_tokens(sequences(self.step_rows(0)))
+        fitting = fitting_micro_batch_tokens(sequences(self.step_rows(0)), kept_share=kept_share(self.network.model))
         return Progress(micro_batch_tokens=asked or fitting, setting=self.setting())
 
     def keep_frozen(self, between: Callable[[], None]) -> None:
@@ -149,6 +151,7 @@ class Run:
             "trained_tokens_per_epoch": sum(row.n_tokens for row in self.rows),
             "loss_tokens_per_epoch": sum(w != 0 for row in self.rows for part in row.parts for w in part.weights),
             "packing": self.network.packing,
+            "checkpointing": not self.network.keeps_blocks,
             "kept_frozen_bytes": self.network.frozen.n_bytes if self.network.frozen else 0,
         }
 
@@ -173,6 +176,7 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
     network = _network(task, base, template, machine)
     n_parameters = network.model.num_parameters()
     options, saves_adapter = _choose_weights(task, network)
+    _choose_checkpointing(task, network, [*rows, *valid_rows])
     rate = resolve_rate(
         task.local,
         multiplier=task.hyperparameters.learning_rate_multiplier,
@@ -219,6 +223,22 @@ def _network(task: Task, base: ModelDir, template: Template, machine: Machine) -
     if isinstance(template, VisionTemplate):
         return load_vision_network(folder, machine, template, task.local.get("tune") or DEFAULT_TUNE)
     return load_network(folder, machine)
+
+
+def _choose_checkpointing(task: Task, network: Network, rows: list[Row]) -> None:
+    """Compute blocks again in the backward pass where that is asked for, or the longest example needs it."""
+    model = network.model
+    n_trained = sum(parameter.numel() for _, parameter in network.parameters())
+    needed = step_bytes(
+        model.config,
+        n_kept_blocks=model.config.get_text_config().num_hidden_layers - frozen_blocks(model),
+        n_trained=n_trained,
+        n_tokens=max(row.n_tokens for row in rows),
+        item_bytes=network.machine.dtype.itemsize,
+    )
+    runtime = task.local.get("runtime") or {}
+    if recomputes(runtime, needed_bytes=needed, available_bytes=available_bytes(network.machine.device)):
+        network.recompute_blocks()
 
 
 def _objective(task: Task, network: Network) -> Objective:

@@ -42,15 +42,15 @@ def run(options: Options) -> Iterator[Result]:
     for file, n_examples, times in (one for one in files if one[0].is_file()):
         n = max(8, int(n_examples * options.scale))
         arguments = [str(model_dir), str(file), str(n)]
-        ours = _measured([sys.executable, "-m", "tests.benchmarks.training_runs.ours", *arguments])
+        ours = measured([sys.executable, "-m", "tests.benchmarks.training_runs.ours", *arguments])
         yield from _own_results(file.stem, ours)
         if trl:
             script = str(RUNS / "trl_sft.py")
-            theirs = {mode: _measured([trl, script, *arguments, mode]) for mode in ("pad", "pack")}
+            theirs = {mode: measured([trl, script, *arguments, mode]) for mode in ("pad", "pack")}
             yield from _comparison(file.stem, ours, theirs, times)
 
 
-def _measured(command: list[str]) -> dict[str, Any]:
+def measured(command: list[str]) -> dict[str, Any]:
     """Run a program in a process of its own; it reports its peak memory itself, so that nobody disturbs it."""
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -53,7 +53,7 @@ def test_steps_epochs_and_tokens_are_reported(tmp_path, base, training, validati
 def test_the_best_epoch_is_kept_and_training_stops_when_nothing_gets_better(tmp_path, base, training):
     others = [chat(f"What is {word}?", word[::-1] + "!") for word in WORDS[:5]]
     validation = write_jsonl(tmp_path / "valid.jsonl", others)
-    options = {"learning_rate": 0.05, "evaluation": {"keep_best": True, "early_stopping_patience": 2}}
+    options = {"learning_rate": 0.03, "evaluation": {"keep_best": True, "early_stopping_patience": 2}}
     recorder = Recording()
     task = task_of(tmp_path / "job", training, validation=validation, n_epochs=12, local=options)
     outcome = run(task, base, recorder)
