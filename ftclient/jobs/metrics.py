@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ftclient.jobs.reinforcement import ReinforcementStep, reinforcement_step
+
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJobEvent
 
@@ -53,6 +55,11 @@ class StepMetrics:
     full_valid_mean_reward: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the host measured, under its own names."""
+
+    @property
+    def reinforcement(self) -> ReinforcementStep | None:
+        """Graders one by one, tokens, errors and time of a reinforcement step; None for other methods."""
+        return reinforcement_step(self.extra)
 
     def to_json(self) -> dict[str, Any]:
         """The measured numbers as one flat object."""
