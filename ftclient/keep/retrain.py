@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ftclient.data import Dataset
-from ftclient.errors import FtclientError, JobNotFoundError, UnsupportedError
+from ftclient.errors import BackendError, FtclientError, JobNotFoundError, UnsupportedError
 from ftclient.jobs.methods import DPO, Supervised
 from ftclient.keep.download import job_of
 from ftclient.keep.folder import KeepFolder, safe_name
@@ -69,6 +69,10 @@ def train_again(client: Client, plan: Plan, *, anew: bool = False) -> Job:
             job = client.train(plan, run_id=f"{name}-{number}")
         except JobNotFoundError:  # it has been, and somebody has let it go
             continue
+        except BackendError as error:
+            if error.code != "idempotency_key_reused":
+                raise
+            continue  # somebody with another home has begun it there
         if job.latest is None or job.latest.status not in ("failed", "cancelled"):
             return job
     raise AssertionError  # the numbers never end

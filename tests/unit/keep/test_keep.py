@@ -203,6 +203,9 @@ def test_the_same_job_on_an_open_model_gives_answers_to_compare(account: Account
         result = started.wait(timeout_s=60)
         assert train_again(own, plan).id == started.id
         assert train_again(own, plan, anew=True).id != started.id
+        with Client.at(account.url, home=kept.path / "another machine") as other:
+            theirs = plan_again(other, kept, account.whole.job_id, model="smollm2-135m")
+            assert train_again(other, theirs).id != started.id
         found = compare_with_golden(own, kept, account.whole.model, result.model)
         assert (found.n, found.exact, found.similarity) == (5, 1.0, 1.0)
         again = plan_again(own, kept, account.preferring.job_id, model="smollm2-135m")
