@@ -106,7 +106,7 @@ class Size:
         attention: int = width * head_dim * (2 * text.num_attention_heads + 2 * groups)
         self.block: int = attention + 3 * width * text.intermediate_size
         self.head: int = width * text.vocab_size
-        self.tables = 1 if text.tie_word_embeddings else 2
+        self.tables = 1 if getattr(text, "tie_word_embeddings", config.tie_word_embeddings) else 2
         self.kind = tune.get("type", "lora")
         n_trained = {"head": 0, "last_layers": int(tune.get("n", 2))}.get(self.kind, self.layers)
         self.trained_layers = min(self.layers, n_trained)
