@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ftclient.hosts import Host
     from ftclient.jobs.job import Job
     from ftclient.jobs.local_options import (
+        Augment,
+        Classify,
         Evaluation,
         Full,
         Head,
@@ -80,6 +82,8 @@ _HOMES = {
     "ftclient.hosts": ("Host",),
     "ftclient.jobs.job": ("Job",),
     "ftclient.jobs.local_options": (
+        "Augment",
+        "Classify",
         "Evaluation",
         "Full",
         "Head",
@@ -101,9 +105,11 @@ __all__ = [
     "AccessError",
     "AsyncClient",
     "AsyncJob",
+    "Augment",
     "AuthError",
     "BackendError",
     "BudgetError",
+    "Classify",
     "Client",
     "Comparison",
     "DataError",

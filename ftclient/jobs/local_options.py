@@ -79,6 +79,36 @@ class Runtime(_Frozen):
     the same result. "auto" does so where the longest example would not fit otherwise."""
 
 
+class Augment(_Frozen):
+    """Changed copies of training images, other ones in every epoch. Frozen parts are then computed every time."""
+
+    flip: bool = False
+    """Mirror every other image, left to right. Wrong for digits, letters and signs."""
+    crop: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Largest share of the edges that is cut off; the rest is stretched to the old size."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Mix pairs of images and their labels; 0.1 to 0.4 is usual, 0 does not mix."""
+
+
+class Classify(_Frozen):
+    """How a classifier is trained, beyond what every model has."""
+
+    balance: Literal["none", "weights", "sampling"] = "none"
+    """Let all labels count the same, however many examples they have: by weights, or by how often they are drawn."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the right label's probability that is spread over all labels."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of a block in shares of that of the block above it."""
+    unfreeze: Literal["at_once", "gradually"] = "at_once"
+    """`gradually` trains the last layer first and reaches the lowest trained block in the last epoch."""
+    valid_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Share of each label's training examples that is set aside to validate with, where no validation file is given."""
+    calibrate: bool = True
+    """Fit the probabilities to the validation data (temperature scaling)."""
+    augment: Augment | None = None
+    """Images only."""
+
+
 class Simulate(_Frozen):
     """Pace and faults of a simulated job, for tests of what surrounds training."""
 
@@ -103,6 +133,8 @@ class LocalOptions(_Frozen):
     runtime: Runtime = Runtime()
     simulate: Simulate | None = None
     task: Literal["chat", "classify"] = "chat"
+    """`classify` gives a language model a last layer for the labels; encoders of texts and images are always so."""
+    classify: Classify = Classify()
 
     def body(self) -> dict[str, Any]:
         """Return the `local` object of the create body: what differs from the defaults, ways of tuning in full."""

@@ -162,6 +162,26 @@ class Simulate(Body):
     hang_at_step: Positive | None = None
 
 
+class Augment(Body):
+    """How training images are changed, anew in every epoch."""
+
+    flip: bool = False
+    crop: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Classify(Body):
+    """How a classifier is trained, beyond what every model has."""
+
+    balance: Literal["none", "weights", "sampling"] = "none"
+    label_smoothing: Share = 0.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    unfreeze: Literal["at_once", "gradually"] = "at_once"
+    valid_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    calibrate: bool = True
+    augment: Augment | None = None
+
+
 class Local(Body):
     """What only this server can do; the SDK sends its LocalOptions here."""
 
@@ -172,6 +192,7 @@ class Local(Body):
     runtime: Runtime = Runtime()
     simulate: Simulate = Simulate()
     task: Literal["chat", "classify"] = "chat"
+    classify: Classify = Classify()
 
 
 MetadataKey = Annotated[str, Field(max_length=64)]

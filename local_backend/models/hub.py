@@ -25,7 +25,8 @@ GIVE_UP_S = 5.0
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _TEXTS = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|processor_config)\.json|"
-    r"(video_)?preprocessor_config\.json|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|LICENSE(\.\w+)?"
+    r"(video_)?preprocessor_config\.json|merges\.txt|tokenizer\.model|chat_template\.(jinja|json)|LICENSE(\.\w+)?|"
+    r"vocab\.txt|spiece\.model|sentencepiece\.bpe\.model|1_Pooling/config\.json"
 )
 
 
@@ -41,7 +42,7 @@ def download(name: HubName, *, to: Path, progress: Progress | None) -> str:
         UserError: The hub says no: no such model, terms not accepted, or no safetensors in it.
     """
     info = _within_deadline(lambda: _look_up(name))
-    sizes = {item.rfilename: item.size for item in info.siblings or [] if _wanted(item.rfilename)}
+    sizes = {item.rfilename: item.size for item in info.siblings or [] if is_wanted(item.rfilename)}
     if not any(file.endswith(".safetensors") for file in sizes):
         raise UserError(
             f"{name.repo} has no safetensors weights; other formats are not loaded. Use a repository that has them.",
@@ -53,7 +54,8 @@ def download(name: HubName, *, to: Path, progress: Progress | None) -> str:
     return str(info.sha)
 
 
-def _wanted(file: str) -> bool:
+def is_wanted(file: str) -> bool:
+    """Whether a file of a model's folder is one of those that are loaded: weights, configuration, tokenizer."""
     return bool(_WEIGHTS.fullmatch(file) or _TEXTS.fullmatch(file))
 
 

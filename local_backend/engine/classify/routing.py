@@ -1,0 +1,52 @@
+"""Whether a job or a question is about a classifier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from local_backend.engine.classify import saving
+from local_backend.engine.classify.kinds import Kind, kind_of
+from local_backend.task import ModelRef, UserError
+
+
+def classifier_dir(model: ModelRef, base: Path) -> Path | None:
+    """The folder of the tuned classifier that a model is; None: it is none."""
+    start = model.tuned_dir or base
+    return start if saving.is_classifier(start) else None
+
+
+def training_kind(model: ModelRef, base: Path, *, task: str, method: str = "supervised") -> Kind | None:
+    """What a job makes of a model: a classifier of this kind, or (None) a chat model.
+
+    Raises:
+        UserError: It can't become a classifier.
+    """
+    start = classifier_dir(model, base)
+    if start is not None:
+        found = kind_of(start, task="classify")
+        kind = None if found is None else replace(found, pooling=saving.read_note(start).pooling)
+    else:
+        kind = kind_of(base, task=task)
+        if kind is not None and model.tuned_dir is not None:
+            text = "A tuned chat model can't be made a classifier: start from its base model."
+            raise UserError(text, param="model", code="model_not_supported")
+    if kind is not None and method != "supervised":
+        text = f"A classifier is trained on labels, not by {method!r}: use the method 'supervised'."
+        raise UserError(text, param="method.type", code="unsupported_method")
+    return kind
+
+
+def refuse_untuned(base: Path) -> None:
+    """Refuse to chat with an encoder.
+
+    Raises:
+        UserError: The model is an encoder, which answers nothing until it has been tuned.
+    """
+    kind = kind_of(base)
+    if kind is not None:
+        text = (
+            f"This model is an encoder of {kind.modality}s: it has no labels to answer with until it is tuned. Create "
+            "a job with examples whose answers are labels, and ask the model that comes out."
+        )
+        raise UserError(text, param="model", code="model_not_supported")
