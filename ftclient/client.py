@@ -14,7 +14,6 @@ from ftclient.cost.offers import Offers
 from ftclient.cost.plan import Plan
 from ftclient.data import Dataset, Report
 from ftclient.evaluate.chat import Prompt
-from ftclient.evaluate.compare import Comparison
 from ftclient.hosts import MethodType
 from ftclient.jobs.export import ExportFormat
 from ftclient.jobs.job import Job
@@ -31,6 +30,10 @@ from ftclient.wire import errors_of
 if TYPE_CHECKING:
     from openai.types import FileObject, Model
     from openai.types.fine_tuning import FineTuningJob
+
+    from ftclient.evaluate.compare import Comparison
+    from ftclient.evaluate.evaluation import Announce
+    from ftclient.evaluate.evaluation import Progress as EvaluationProgress
 
 
 class Client(Connection):
@@ -214,17 +217,44 @@ class Client(Connection):
 
         return pieces(self._official, self.host, model, messages_of(prompt, system=system), options)
 
-    def evaluate(self, /, data: Dataset, *, models: Sequence[str], **options: Any) -> Comparison:
+    def evaluate(
+        self,
+        /,
+        data: Dataset,
+        *,
+        models: Sequence[str],
+        progress: EvaluationProgress | None = None,
+        announce: Announce | None = None,
+        **wishes: Any,
+    ) -> Comparison:
         """Ask each model the questions of a held-out dataset and compare the answers with the expected ones.
+
+        What was answered in an earlier call is not asked again, also if that call was killed.
 
         Args:
             data: Examples that end with the expected answer.
-            models: Whom to ask.
-            options: max_tokens, progress (see `ftclient.evaluate.compare.compare`).
-        """
-        from ftclient.evaluate.compare import compare, questions_of
+            models: Whom to ask; further ones are compared with the first.
+            progress: Told about answers received, and answers in all.
+            announce: Told what is to be asked and what it may cost, before anything is.
+            wishes: grader, judge, perplexity, max_cost_usd, max_tokens, fresh, workers (see
+                `ftclient.evaluate.evaluation.Wishes`).
 
-        return compare(self._official, self.host, questions_of(data), models=models, **options)
+        Raises:
+            BudgetError: It may cost more than `max_cost_usd`, or nobody knows what it costs; nothing was asked.
+            DataError: The examples or the grader cannot be used.
+        """
+        from ftclient.evaluate.evaluation import Wishes, evaluate
+
+        return evaluate(
+            self._official,
+            self.host,
+            data,
+            models=models,
+            home=self.home,
+            wishes=Wishes(**{"prices": self.prices, **wishes}),
+            progress=progress,
+            announce=announce,
+        )
 
     def models(self) -> list[Model]:
         """Return the models that this key can use."""

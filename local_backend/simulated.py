@@ -31,6 +31,7 @@ from local_backend.task import (
     ModelRef,
     Outcome,
     Recorder,
+    Scored,
     Signal,
     StepReport,
     Task,
@@ -124,6 +125,15 @@ class SimulatedEngine:
         """Cut the messages into words; the assistant's are trained on."""
         del model
         return [{"id": _token_id(text), "text": text, "weight": weight} for text, weight in _tokens(example, method)]
+
+    def score(self, model: ModelRef, examples: Sequence[Mapping[str, Any]]) -> Sequence[Scored]:
+        """Refuse: there are no probabilities here."""
+        del model, examples
+        raise UserError("The simulated engine computes no probabilities.", "model", "scoring_not_supported")
+
+    def base_sha256(self, model: ModelRef) -> str | None:
+        """There are no weights."""
+        del model
 
 
 def allow_steps(work_dir: Path, n_steps: int) -> int:

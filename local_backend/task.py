@@ -171,6 +171,15 @@ class Answer:
     deltas: Iterator[Delta]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """How likely a model finds a given answer."""
+
+    logprob: float
+    """Natural logarithm of the probability of all of its tokens, its end among them."""
+    n_tokens: int
+
+
 class UserError(Exception):
     """A request that can never work (HTTP 400): the text says why and what to do."""
 
@@ -216,3 +225,13 @@ class Engine(Protocol):
 
     def render(self, model: ModelRef, example: Mapping[str, Any], method: MethodType) -> list[dict[str, Any]]:
         """Show an example as the trainer sees it: one {"id", "text", "weight"} a token."""
+
+    def score(self, model: ModelRef, examples: Sequence[Mapping[str, Any]]) -> Sequence[Scored]:
+        """Say how likely the model finds the last answer of each example; thread-safe.
+
+        Raises:
+            UserError: An example is too long, or the engine cannot.
+        """
+
+    def base_sha256(self, model: ModelRef) -> str | None:
+        """Return the sum of the base model's weights, fetching them if need be; None for an engine without weights."""

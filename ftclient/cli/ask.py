@@ -1,4 +1,4 @@
-"""`ftclient chat` and `ftclient evaluate`."""
+"""`ftclient chat`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ftclient.cli.downloads import fetch_model
-from ftclient.cli.options import FileArgument
-from ftclient.cli.session import connected, current, err, say, show, show_json
+from ftclient.cli.session import connected, current, err, say, show_json
 
 if TYPE_CHECKING:
     from ftclient.client import Client
@@ -21,9 +20,6 @@ def register(app: typer.Typer) -> None:
         epilog='[bold]ftclient chat smollm2-135m "What is the capital of France?"[/bold]\n\n'
         "[bold]ftclient chat MODEL < question.txt[/bold]"
     )(chat)
-    app.command(
-        epilog="[bold]ftclient evaluate test.jsonl --models smollm2-135m,ft:smollm2-135m:personal::a1b2c3d4[/bold]"
-    )(evaluate)
 
 
 def chat(
@@ -77,37 +73,3 @@ def _print_answer(
 def _visible(text: str) -> str:
     """Return a model's text without what could move a terminal's cursor."""
     return "".join(char if char.isprintable() or char in "\n\t" else " " for char in text)
-
-
-def evaluate(
-    file: FileArgument,
-    *,
-    models: Annotated[str, typer.Option("--models", metavar="A,B", help="Models to compare, with commas between.")],
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
-) -> None:
-    """Ask models the questions of a held-out file and compare their answers with the expected ones."""
-    from ftclient.data import Dataset
-
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names:
-        raise typer.BadParameter("name at least one model", param_hint="--models")
-    with connected() as client:
-        for name in names:
-            fetch_model(client, name)
-        comparison = with_bar(client, Dataset.read(file), names, max_tokens=max_tokens)
-    show_json(comparison.to_json()) if current.as_json else show(comparison)
-
-
-def with_bar(client: Client, data: Any, models: list[str], *, max_tokens: int | None = None) -> Any:
-    """Return the comparison of `models` on `data`, with a bar while they answer."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TextColumn("answers"))
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
-        task = bar.add_task("")
-        return client.evaluate(
-            data,
-            models=models,
-            max_tokens=max_tokens,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )

@@ -108,7 +108,7 @@ def _train(client: Client, plan: Plan) -> tuple[str, dict[str, Any]]:
 
 
 def _compare(client: Client, test: Dataset, models: list[str]) -> Any:
-    from ftclient.cli.ask import with_bar
+    from ftclient.cli.evaluate import with_bar
 
     started = time.monotonic()
     comparison = with_bar(client, test, models)

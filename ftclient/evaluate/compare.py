@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.jupyter import JupyterMixin
 
-from ftclient.errors import DataError
+from ftclient.evaluate import stats
 from ftclient.evaluate.metrics import exact_match, is_json
-from ftclient.hosts import Host
-from ftclient.wire import errors_of
+from ftclient.evaluate.questions import Answer, Question
+from ftclient.evaluate.stats import Interval
+from ftclient.evaluate.task import Metric, Task, task_of
 
 if TYPE_CHECKING:
-    from openai import OpenAI
     from rich.console import RenderableType
 
-Message = Mapping[str, Any]
-Progress = Callable[[int, int], None]
-"""Called with answers received and answers in all."""
-
-WORKERS = 8
-"""Questions under way at once; the local backend computes them together."""
-_SPARE_TOKENS = 16
+SURE = 0.05
+"""Differences of a p-value below it are called real."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """A held-out example, cut before its last answer."""
+class Figure:
+    """A model's figure, and from where to where it may lie (95 %)."""
 
-    messages: Sequence[Message]
-    expected: str
+    value: float
+    interval: Interval
 
-    @property
-    def text(self) -> str:
-        """The last thing the user said."""
-        said = [str(each.get("content") or "") for each in self.messages if each.get("role") == "user"]
-        return said[-1] if said else ""
+    def to_json(self) -> dict[str, float]:
+        """The figure as three numbers."""
+        return {"value": self.value, "low": self.interval.low, "high": self.interval.high}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A metric, and what each answer gave to it."""
+
+    metric: Metric
+    values: Mapping[str, Sequence[Any]]
+    """Per model, in the order of the questions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,40 @@ class Score:
     exact_match: float
     valid_json: float | None
     """None where the expected answers are not JSON."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """By the metric's name; the first is the one that models are compared by."""
+    median_s: float | None = None
+    """Seconds from question to answer, with others under way."""
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    """What the answers cost, those of earlier calls too; None where the host's prices are not known."""
+    n_refused: int = 0
+    """Questions that the host refused, because of their length, say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How another model did against the first, on the same questions."""
+
+    first: str
+    other: str
+    metric: str
+    value: float
+    """The other's figure less the first's."""
+    interval: Interval
+    p_value: float
+    """How often chance alone would part them as far."""
+    test: str
+    mended: Sequence[int]
+    """Questions that the first got wrong and the other right."""
+    broken: Sequence[int]
+    """The other way round."""
+
+    @property
+    def is_real(self) -> bool:
+        """Whether chance is no likely reason."""
+        return self.p_value < SURE
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -57,31 +96,83 @@ class Comparison(JupyterMixin):
     """What models answered to the same questions. Prints itself with rich."""
 
     questions: Sequence[Question]
-    answers: Mapping[str, Sequence[str]]
-    """Per model, in the order of the questions."""
+    given: Mapping[str, Sequence[Answer]]
+    """Answers per model, in the order of the questions."""
+    task: Task | None = None
+    """None finds it from the questions."""
+    extra: Sequence[Measured] = ()
+    """What was measured beyond the task's own metrics: a grader's rewards, perplexity, a judge's preferences."""
+    leads: bool = False
+    """Whether models are compared by the first of `extra`, and not by the task's first metric."""
+    costs_usd: Mapping[str, Decimal | None] = field(default_factory=dict)
+    """What each model's answers cost."""
 
     @property
+    def answers(self) -> dict[str, list[str]]:
+        """Answers per model as text, in the order of the questions."""
+        return {model: [answer.shown for answer in given] for model, given in self.given.items()}
+
+    @cached_property
+    def kind(self) -> Task:
+        """What kind of answers are expected, and why these metrics."""
+        return self.task or task_of(self.questions)
+
+    @cached_property
+    def measured(self) -> list[Measured]:
+        """All metrics with what each answer gave; models are compared by the first."""
+        own = [
+            Measured(
+                metric=metric,
+                values={
+                    model: [measure(*pair) for pair in zip(self.questions, given, strict=True)]
+                    for model, given in self.given.items()
+                },
+            )
+            for metric, measure in self.kind.measures
+        ]
+        return [*self.extra, *own] if self.leads else [*own, *self.extra]
+
+    @property
+    def main(self) -> Measured:
+        """What models are compared by."""
+        return self.measured[0]
+
+    @cached_property
     def scores(self) -> list[Score]:
         """One score a model, in the order in which they were named."""
-        return [_score(model, self.questions, given) for model, given in self.answers.items()]
+        return [self._score(model) for model in self.given]
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """Every further model against the first."""
+        first, *others = self.given
+        return [self._difference(first, other) for other in others]
+
+    def right(self, model: str) -> list[bool]:
+        """Return whether each answer of a model is right, by the first metric that says so of single answers."""
+        deciding = next((each for each in self.measured if each.metric.right_from is not None), self.main)
+        return [bool(deciding.metric.is_right(value)) for value in deciding.values[model]]
 
     def to_json(self) -> dict[str, Any]:
-        """Scores and all answers."""
-        return {
-            "n_examples": len(self.questions),
-            "models": [
-                {"model": score.model, "exact_match": score.exact_match, "valid_json": score.valid_json}
-                for score in self.scores
-            ],
-            "answers": [
-                {
-                    "prompt": question.text,
-                    "expected": question.expected,
-                    "answers": {model: given[i] for model, given in self.answers.items()},
-                }
-                for i, question in enumerate(self.questions)
-            ],
-        }
+        """Scores, differences, and all answers."""
+        from ftclient.evaluate.compare_json import as_json
+
+        return as_json(self)
+
+    def to_html(self, path: Path | str | None = None, *, title: str = "", lang: str = "en") -> str:
+        """Return one page that needs nothing else, with filters, and write it to `path` if one is given.
+
+        Args:
+            path: Where to.
+            title: What was evaluated: the file's name, say.
+            lang: `en` or `ja`: the language of the page's own words.
+        """
+        from ftclient.evaluate.page import page
+
+        text = page(self, title=title, lang=lang)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def __repr__(self) -> str:
         """The scores, without any text of the data."""
@@ -94,80 +185,59 @@ class Comparison(JupyterMixin):
 
         return render(self)
 
+    def _score(self, model: str) -> Score:
+        given, n = self.given[model], len(self.questions)
+        figures = {each.metric.name: _figure(each, model) for each in self.measured if model in each.values}
+        pairs = list(zip(self.questions, given, strict=True))
+        hits = sum(exact_match(answer.text, question.expected) for question, answer in pairs)
+        wants_json = self.kind.kind == "json"
+        return Score(
+            model=model,
+            n=n,
+            exact_match=figures["exact_match"].value if "exact_match" in figures else hits / n,
+            valid_json=sum(is_json(answer.text) for answer in given) / n if wants_json else None,
+            figures=figures,
+            median_s=_median([answer.seconds for answer in given]),
+            prompt_tokens=_sum([answer.prompt_tokens for answer in given]),
+            answer_tokens=_sum([answer.answer_tokens for answer in given]),
+            cost_usd=self.costs_usd.get(model),
+            n_refused=sum(answer.error is not None for answer in given),
+        )
 
-def questions_of(examples: Iterable[Mapping[str, Any]]) -> list[Question]:
-    """Return the examples as questions with the answer that is expected.
-
-    Raises:
-        DataError: An example does not end with an answer in text.
-    """
-    found = []
-    for number, example in enumerate(examples, start=1):
-        messages = example.get("messages") or []
-        last = messages[-1] if messages else {}
-        if last.get("role") != "assistant" or not isinstance(last.get("content"), str):
-            raise DataError(f"Example {number} does not end with an assistant's answer in text: nothing to compare to.")
-        found.append(Question(messages=messages[:-1], expected=last["content"]))
-    if not found:
-        raise DataError("There are no examples to evaluate on.")
-    return found
-
-
-def compare(
-    openai: OpenAI,
-    host: Host,
-    questions: Sequence[Question],
-    *,
-    models: Sequence[str],
-    max_tokens: int | None = None,
-    progress: Progress | None = None,
-) -> Comparison:
-    """Ask every model every question at temperature 0.
-
-    Args:
-        openai: The official client.
-        host: Where the models are.
-        questions: What to ask.
-        models: Whom to ask.
-        max_tokens: Longest answer; None is just long enough for the longest expected one (a token is a byte at least).
-        progress: Told after each answer.
-
-    Raises:
-        BackendError: The host refused or failed.
-    """
-    limit = max_tokens or max(len(each.expected.encode()) for each in questions) + _SPARE_TOKENS
-    total, done = len(questions) * len(models), 0
-
-    def ask(task: tuple[str, Question]) -> str:
-        model, question = task
-        with errors_of(host):
-            completion = openai.chat.completions.create(
-                model=model,
-                messages=cast("Any", list(question.messages)),
-                max_tokens=limit,
-                temperature=0,
-            )
-        return completion.choices[0].message.content or ""
-
-    answers: dict[str, list[str]] = {}
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="evaluate") as pool:
-        for model in models:  # one after the other, so that a machine need not hold two models at work
-            answers[model] = []
-            for answer in pool.map(ask, [(model, question) for question in questions]):
-                answers[model].append(answer)
-                done += 1
-                if progress:
-                    progress(done, total)
-    return Comparison(questions=questions, answers=answers)
+    def _difference(self, first: str, other: str) -> Difference:
+        a, b, metric = self.main.values[first], self.main.values[other], self.main.metric
+        interval, p_value = stats.paired_bootstrap(a, b, metric.total)
+        rights = list(zip(self.right(first), self.right(other), strict=True))
+        mended = [i for i, (before, after) in enumerate(rights) if after and not before]
+        broken = [i for i, (before, after) in enumerate(rights) if before and not after]
+        if metric.is_binary:
+            p_value = stats.mcnemar(len(mended), len(broken))
+        return Difference(
+            first=first,
+            other=other,
+            metric=metric.name,
+            value=metric.total(b) - metric.total(a),
+            interval=interval,
+            p_value=p_value,
+            test="McNemar's exact test" if metric.is_binary else "paired bootstrap",
+            mended=mended,
+            broken=broken,
+        )
 
 
-def _score(model: str, questions: Sequence[Question], answers: Sequence[str]) -> Score:
-    n = len(questions)
-    hits = sum(exact_match(answer, question.expected) for answer, question in zip(answers, questions, strict=True))
-    wants_json = all(is_json(question.expected) for question in questions)
-    return Score(
-        model=model,
-        n=n,
-        exact_match=hits / n,
-        valid_json=sum(map(is_json, answers)) / n if wants_json else None,
-    )
+def _figure(measured: Measured, model: str) -> Figure:
+    metric, values = measured.metric, measured.values[model]
+    value = metric.total(values)
+    if metric.is_binary:
+        return Figure(value=value, interval=stats.wilson(round(sum(values)), len(values)))
+    return Figure(value=value, interval=stats.bootstrap(values, metric.total))
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

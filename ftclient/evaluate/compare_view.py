@@ -8,10 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ftclient.evaluate.metrics import exact_match
-
 if TYPE_CHECKING:
-    from ftclient.evaluate.compare import Comparison
+    from ftclient.evaluate.compare import Comparison, Difference, Figure, Score
+    from ftclient.evaluate.task import Metric
 
 _SHOWN = 3
 _CHARS = 160
@@ -20,21 +19,71 @@ _NAME_COLUMNS = 40
 
 def render(comparison: Comparison) -> RenderableType:
     """Return the scores of all models and a few questions with everybody's answers."""
-    return Group(_scores(comparison), Text(), *_samples(comparison))
+    differences = [Text(said(each, comparison.main.metric)) for each in comparison.differences]
+    return Group(_scores(comparison), *differences, Text(), *_samples(comparison))
+
+
+def said(difference: Difference, metric: Metric) -> str:
+    """Return a difference in words."""
+    sign = -1 if metric.lower_is_better else 1
+    better = "better" if sign * difference.value > 0 else "worse"
+    if difference.is_real:
+        start = f"{difference.other} is {better} than {difference.first}"
+    else:
+        start = f"{difference.other} may be no better or worse than {difference.first}"
+    low, high = (figure_text(bound, metric, signed=True) for bound in difference.interval)
+    value = figure_text(difference.value, metric, signed=True)
+    counts = f"{len(difference.mended)} mended, {len(difference.broken)} broken"
+    return f"{start}: {metric.title} {value} ({low} to {high}, p = {_p(difference.p_value)}); {counts}."
+
+
+def figure_text(value: float, metric: Metric, *, signed: bool = False) -> str:
+    """Return a figure as it is printed: a percentage, or a number."""
+    sign = "+" if signed else ""
+    return f"{value:{sign}.0%}" if metric.is_share else f"{value:{sign}.2f}"
+
+
+def _p(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"  # noqa: PLR2004 - no more digits mean anything
 
 
 def _scores(comparison: Comparison) -> Table:
-    scores = comparison.scores
-    with_json = any(score.valid_json is not None for score in scores)
-    table = Table(title=f"{len(comparison.questions)} held-out questions", title_justify="left")
+    scores, kind = comparison.scores, comparison.kind
+    table = Table(
+        title=f"{len(comparison.questions)} held-out questions",
+        caption=f"{kind.reason}; in brackets: 95 % intervals",
+        title_justify="left",
+        caption_justify="left",
+    )
     table.add_column("model", overflow="fold")
-    table.add_column("exact match", justify="right")
-    if with_json:
-        table.add_column("valid JSON", justify="right")
+    for measured in comparison.measured:
+        table.add_column(measured.metric.title, justify="right")
+    with_cost = any(score.cost_usd for score in scores)
+    table.add_column("s", justify="right")
+    if with_cost:
+        table.add_column("cost", justify="right")
     for score in scores:
-        json_share = [_share(score.valid_json)] if with_json else []
-        table.add_row(Text(score.model), _share(score.exact_match), *json_share)
+        cost = ["-" if score.cost_usd is None else f"${score.cost_usd:.4f}"] if with_cost else []
+        table.add_row(Text(score.model), *_figures(comparison, score), _seconds(score.median_s), *cost)
     return table
+
+
+def _figures(comparison: Comparison, score: Score) -> list[RenderableType]:
+    return [
+        _figure(score.figures[measured.metric.name], measured.metric)
+        if measured.metric.name in score.figures
+        else Text("-")
+        for measured in comparison.measured
+    ]
+
+
+def _figure(figure: Figure, metric: Metric) -> Text:
+    low, high = (figure_text(bound, metric).rstrip("%") for bound in figure.interval)
+    return Text.assemble((figure_text(figure.value, metric), "bold"), (f" ({low}-{high})", "dim"))
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.1f}"
 
 
 def _samples(comparison: Comparison) -> list[RenderableType]:
@@ -47,15 +96,18 @@ def _sample(comparison: Comparison, index: int) -> RenderableType:
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", overflow="fold", max_width=_NAME_COLUMNS)
     table.add_column(overflow="fold")
-    table.add_row("expected", _clip(question.expected))
+    table.add_row("expected", _clip(expected_text(comparison, index)))
     for model, answers in comparison.answers.items():
-        right = exact_match(answers[index], question.expected)
+        right = comparison.right(model)[index]
         table.add_row(Text(model), Text.assemble(_clip(answers[index]), (" ✓", "green") if right else (" ✗", "red")))
     return Group(_clip(question.text, style="bold"), table, Text())
 
 
-def _share(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
+def expected_text(comparison: Comparison, index: int) -> str:
+    """Return the expected answer with its calls."""
+    question = comparison.questions[index]
+    calls = [f"{call.name}({call.arguments})" for call in question.expected_calls]
+    return "\n".join(part for part in (question.expected, *calls) if part)
 
 
 def _clip(text: str, *, style: str = "") -> Text:

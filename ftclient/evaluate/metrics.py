@@ -1,8 +1,20 @@
-"""Scores of single answers."""
+"""Scores of single answers, and the figures that they make together."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftclient.evaluate.graders.similarity import words
+from ftclient.evaluate.questions import Answer, Call, Question
+
+_FINAL_NUMBER = re.compile(r"####\s*(-?[\d,]+(?:\.\d+)?)\s*$")
+_ANY_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_WRITTEN_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
 def exact_match(answer: str, expected: str) -> bool:
@@ -12,7 +24,149 @@ def exact_match(answer: str, expected: str) -> bool:
 
 def is_json(text: str) -> bool:
     """Whether the text is one JSON object or array and nothing else."""
+    return isinstance(_json(text), dict | list)
+
+
+def same_json(answer: str, expected: str) -> bool:
+    """Whether two texts hold the same JSON value, however it is written."""
+    value = _json(answer)
+    return value is not None and _same(value, _json(expected))
+
+
+def fields_right(answer: str, expected: str) -> float:
+    """Return the share of the expected JSON's values that the answer has at the same place, of 1."""
+    wanted, found = dict(_leaves(_json(expected))), dict(_leaves(_json(answer)))
+    hits = sum(path in found and _same(found[path], value) for path, value in wanted.items())
+    return hits / len(wanted) if wanted else float(same_json(answer, expected))
+
+
+def same_label(answer: str, expected: str) -> bool:
+    """Whether the answer is the expected label, in whatever case, with or without a full stop."""
+    return as_label(answer) == as_label(expected)
+
+
+def as_label(text: str) -> str:
+    """Return a label without what does not make it another one: case, white space, quotes and a full stop."""
+    return " ".join(text.split()).strip("\"'`“”「」").rstrip(".。").casefold()
+
+
+def shared_words(answer: str, expected: str) -> float:
+    """Return how many words the texts share: the F-measure of precision and recall, of 1."""
+    ours, theirs = Counter(words(answer)), Counter(words(expected))
+    shared = (ours & theirs).total()
+    n = sum(ours.values()) + sum(theirs.values())
+    return 2 * shared / n if n else 1.0
+
+
+def final_number(text: str) -> str | None:
+    """Return the number behind `####`, in which the answers of grade-school problems end; None if there is none."""
+    found = _FINAL_NUMBER.search(text.strip())
+    return found[1].replace(",", "") if found else None
+
+
+def same_number(answer: str, expected: str) -> bool:
+    """Whether the answer's final number is the expected one; without `####` its last number counts."""
+    numbers = _ANY_NUMBER.findall(answer)
+    found = final_number(answer) or (numbers[-1].replace(",", "") if numbers else None)
+    wanted = final_number(expected)
+    return found is not None and wanted is not None and math.isclose(float(found), float(wanted))
+
+
+def calls_in(answer: Answer) -> list[Call]:
+    """Return the calls of an answer; small models write them into the text, between <tool_call> tags."""
+    if answer.calls:
+        return list(answer.calls)
+    found = []
+    for written in _WRITTEN_CALL.findall(answer.text):
+        call = _json(written)
+        if isinstance(call, dict) and isinstance(call.get("name"), str):
+            arguments = call.get("arguments", {})
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+            found.append(Call(name=call["name"], arguments=text))
+    return found
+
+
+def names_right(question: Question, answer: Answer) -> bool:
+    """Whether the answer calls the expected tools, in whatever order."""
+    called = sorted(call.name for call in calls_in(answer))
+    return called == sorted(call.name for call in question.expected_calls)
+
+
+def calls_right(question: Question, answer: Answer) -> bool:
+    """Whether the answer makes the expected calls: the same tools with the same arguments, in whatever order."""
+    return _sorted_calls(calls_in(answer)) == _sorted_calls(question.expected_calls)
+
+
+def arguments_right(question: Question, answer: Answer) -> float:
+    """Return the share of expected arguments that were given as expected, of 1."""
+    if not question.expected_calls:
+        return float(not calls_in(answer))
+    left, hits, n = calls_in(answer), 0.0, 0
+    for wanted in question.expected_calls:
+        same = next((call for call in left if call.name == wanted.name), None)
+        n += 1
+        if same is not None:
+            left.remove(same)
+            hits += fields_right(same.arguments, wanted.arguments)
+    return hits / max(n, n + len(left))
+
+
+def macro_f1(pairs: Sequence[tuple[str, str]]) -> float:
+    """Return the mean over labels of each one's F-measure, so that rare labels count as much as common ones.
+
+    Args:
+        pairs: Expected and given label of each question.
+    """
+    hits, wanted, given = Counter[str](), Counter[str](), Counter[str]()
+    for expected, answer in pairs:
+        wanted[expected] += 1
+        given[answer] += 1
+        hits[expected] += expected == answer
+    return sum(2 * hits[label] / (n + given[label]) for label, n in wanted.items()) / len(wanted)
+
+
+def perplexity(scored: Sequence[tuple[float, int]]) -> float:
+    """Return the perplexity over answers.
+
+    Args:
+        scored: Log-probability (natural) and number of tokens of each expected answer.
+    """
+    n = sum(count for _, count in scored)
+    return math.exp(-math.fsum(logprob for logprob, _ in scored) / n) if n else math.nan
+
+
+def _sorted_calls(calls: Sequence[Call]) -> list[tuple[str, str]]:
+    return sorted((call.name, _canonical(call.arguments)) for call in calls)
+
+
+def _canonical(arguments: str) -> str:
+    value = _json(arguments)
+    return arguments if value is None else json.dumps(_numbers_alike(value), sort_keys=True)
+
+
+def _numbers_alike(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _numbers_alike(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_numbers_alike(each) for each in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _json(text: str) -> Any:
     try:
-        return isinstance(json.loads(text), dict | list)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
+
+
+def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        return [leaf for key, each in value.items() for leaf in _leaves(each, f"{path}/{key}")]
+    if isinstance(value, list) and value:
+        return [leaf for at, each in enumerate(value) for leaf in _leaves(each, f"{path}/{at}")]
+    return [] if value is None and not path else [(path, value)]
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal as JSON: 1 and 1.0 are, 1 and true are not."""
+    return json.dumps(_numbers_alike(a), sort_keys=True) == json.dumps(_numbers_alike(b), sort_keys=True)

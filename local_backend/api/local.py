@@ -96,7 +96,7 @@ def check_data(body: CheckBody, here: Here) -> JSONResponse:
 @router.post("/render")
 def render(body: RenderBody, here: Here) -> JSONResponse:
     """Show an example token by token, with the weight of each in the loss."""
-    _refuse_unsound(body)
+    refuse_unsound(body.example, method=body.method)
     tokens = here.engine(body.model).render(here.find_model(body.model), body.example, body.method)
     n_loss = sum(token["weight"] > 0 for token in tokens)
     return JSONResponse({"tokens": tokens, "n_tokens": len(tokens), "n_loss_tokens": n_loss})
@@ -123,12 +123,14 @@ def step(job_id: str, body: StepBody, here: Here) -> JSONResponse:
     return JSONResponse(_show_details(here, row))
 
 
-def _refuse_unsound(body: RenderBody) -> None:
-    """Refuse an example that no job would train on, by the rules that training files are checked with."""
+def refuse_unsound(example: dict[str, Any], *, method: Literal["supervised", "dpo"]) -> None:
+    """Refuse an example that no job would train on, by the rules that training files are checked with.
+
+    Raises:
+        ApiError: The text names the place and what is wrong there.
+    """
     try:
-        report = check_examples(
-            [body.example], method=body.method, limits=LOCAL_LIMITS, is_training=False, encoding=None
-        )
+        report = check_examples([example], method=method, limits=LOCAL_LIMITS, is_training=False, encoding=None)
     except DataError as error:
         raise ApiError(str(error), param="example", code="invalid_value") from error
     first = next((issue for issue in report.issues if issue.severity == "error"), None)

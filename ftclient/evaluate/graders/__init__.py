@@ -1,7 +1,7 @@
 """OpenAI's graders, run here: a grader and an answer in, a reward out. Asks no host by itself."""
 
 from ftclient.evaluate.graders.asked import Ask, ModelQuestion, ModelReply
-from ftclient.evaluate.graders.grading import Embed, Grade, Means, grade, passes
+from ftclient.evaluate.graders.grading import Grade, Means, grade, passes
 from ftclient.evaluate.graders.kinds import (
     Grader,
     LabelModel,
@@ -16,7 +16,6 @@ from ftclient.evaluate.graders.templates import Sample
 
 __all__ = [
     "Ask",
-    "Embed",
     "Grade",
     "Grader",
     "LabelModel",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +21,6 @@ from ftclient.evaluate.graders.kinds import (
 from ftclient.evaluate.graders.sandbox import Limits, run_python
 from ftclient.evaluate.graders.similarity import similarity
 from ftclient.evaluate.graders.templates import Sample, TemplateError, fill
-
-Embed = Callable[[Sequence[str]], Sequence[Sequence[float]]]
-"""Returns a vector for each text."""
 
 _FLAGS = (
     "formula_parse_error",
@@ -52,8 +48,6 @@ class Means:
 
     ask: Ask | None = None
     """Asks a model, for score_model and label_model. May raise; the text of what it raises is shown."""
-    embed: Embed | None = None
-    """The encoder behind the metric cosine."""
     limits: Limits = field(default_factory=Limits)
     """What python graders may use."""
 
@@ -119,7 +113,7 @@ def grade(
         grader: See `kinds.parse_grader`.
         sample: What the model answered.
         item: The example's fields.
-        means: What asks models, and encodes texts.
+        means: What asks models, and what code may use.
 
     Raises:
         UnsupportedError: A python grader cannot be shut in on this machine.
@@ -161,8 +155,6 @@ def _single(grader: Single, sample: Sample, item: Mapping[str, Any], means: Mean
     text, reference = (_filled(text, sample, item) for text in (grader.input, grader.reference))
     if isinstance(grader, StringCheck):
         return Grade(reward=float(_checks(grader.operation, text, reference)))
-    if grader.evaluation_metric == "cosine":
-        return Grade(reward=_cosine(text, reference, means))
     return Grade(reward=similarity(grader.evaluation_metric, text, reference))
 
 
@@ -179,17 +171,6 @@ def _checks(operation: str, text: str, reference: str) -> bool:
     if operation == "ne":
         return text != reference
     return reference in text if operation == "like" else reference.casefold() in text.casefold()
-
-
-def _cosine(text: str, reference: str, means: Means) -> float:
-    if means.embed is None:
-        raise _GradeError("other_error", "cosine needs an encoder, and there is none here")
-    try:
-        a, b = means.embed([text, reference])
-    except Exception as error:
-        raise _GradeError("other_error", f"the texts could not be encoded: {error}") from error
-    length = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
-    return sum(x * y for x, y in zip(a, b, strict=True)) / length if length else 0.0
 
 
 def _python(grader: PythonGrader, sample: Sample, item: Mapping[str, Any], means: Means) -> float:
@@ -241,4 +222,4 @@ def _multi(grader: Multi, sample: Sample, item: Mapping[str, Any], means: Means)
     return Grade(reward=reward, sub_rewards=rewards, errors=errors, tokens_by_model=tokens, model=asked)
 
 
-__all__ = ["Embed", "Grade", "Means", "grade", "passes"]
+__all__ = ["Grade", "Means", "grade", "passes"]

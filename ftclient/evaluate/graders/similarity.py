@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ftclient.errors import MissingDependencyError
+from ftclient.evaluate.graders.encoder import cosine
 
 INSTALL = 'pip install "ftclient[evaluate]"'
 
@@ -28,7 +29,8 @@ def similarity(metric: str, text: str, reference: str) -> float:
 
     Args:
         metric: fuzzy_match (rapidfuzz's WRatio, as in OpenAI's own example), bleu (up to four words, smoothed by NLTK's
-            method 1), gleu, meteor (words and their stems, no synonyms), rouge_1 to rouge_5 or rouge_l (F-measures).
+            method 1), gleu, meteor (words and their stems, no synonyms), rouge_1 to rouge_5 or rouge_l (F-measures), or
+            cosine (of static embeddings on this machine, where OpenAI takes text-embedding-3-large).
         text: The text that is graded.
         reference: What it should be like.
 
@@ -98,6 +100,7 @@ def _rouge(kind: str) -> Callable[[str, str], float]:
 
 
 _METRICS: Mapping[str, Callable[[str, str], float]] = {
+    "cosine": cosine,
     "fuzzy_match": _fuzzy,
     "bleu": _bleu,
     "gleu": _gleu,

@@ -6,20 +6,23 @@ import atexit
 import queue
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 from local_backend.engine.adapters import adapter_dir, check_base
 from local_backend.engine.generation.batch import Run
 from local_backend.engine.generation.load import Loaded, load
 from local_backend.engine.generation.lora import Adapter
 from local_backend.engine.generation.sampling import Sampling, numbers_for
+from local_backend.engine.generation.score import score
 from local_backend.engine.generation.text import TextStream, Vocabulary
 from local_backend.engine.template import Rendered
 from local_backend.engine.weights import ensure
 from local_backend.settings import Settings
-from local_backend.task import Answer, ChatRequest, Delta, ModelRef, UserError
+from local_backend.task import Answer, ChatRequest, Delta, ModelRef, Scored, UserError
 
 _IDLE_S = 300.0
 _MOST_ADAPTERS = 16
@@ -48,6 +51,21 @@ class Speaker:
             answer = voice.speak(request, adapter_dir=_adapter_dir(model))
             if answer is not None:
                 return answer
+            # It was let go between being found and being asked; load it again.
+
+    def score(self, model: ModelRef, examples: Sequence[Mapping[str, Any]]) -> list[Scored]:
+        """Say how likely the model finds the last answer of each example, between the answers that it is writing.
+
+        Raises:
+            UserError: The model can't be had, or an example can't work.
+        """
+        return [self._score_one(model, example) for example in examples]
+
+    def _score_one(self, model: ModelRef, example: Mapping[str, Any]) -> Scored:
+        while True:
+            future = self._voice(model).score(example, adapter_dir=_adapter_dir(model))
+            if future is not None:
+                return future.result()
             # It was let go between being found and being asked; load it again.
 
     def loaded(self) -> list[str]:
@@ -93,6 +111,15 @@ def _close_at_exit(speaker: weakref.ref[Speaker]) -> None:
         alive.close()
 
 
+class _Errand:
+    """An example to be scored, and where its score goes."""
+
+    def __init__(self, example: Mapping[str, Any], adapter: Adapter | None) -> None:
+        self.example = example
+        self.adapter = adapter
+        self.scored: Future[Scored] = Future()
+
+
 class _Voice(threading.Thread):
     """One base model in memory and the thread that runs it."""
 
@@ -107,6 +134,7 @@ class _Voice(threading.Thread):
         self._adapters_lock = threading.Lock()
         self._news = threading.Condition()
         self._arrived: list[Run] = []
+        self._errands: deque[_Errand] = deque()
         self._has_ended = False
 
     def speak(self, request: ChatRequest, *, adapter_dir: Path | None) -> Answer | None:
@@ -123,6 +151,17 @@ class _Voice(threading.Thread):
             self._news.notify()
         return Answer(n_prompt_tokens=len(prompt.ids), deltas=deltas)
 
+    def score(self, example: Mapping[str, Any], *, adapter_dir: Path | None) -> Future[Scored] | None:
+        """Queue an example to be scored; None if this voice has just been let go."""
+        adapter = self._adapter(adapter_dir) if adapter_dir else None
+        errand = _Errand(example, adapter)
+        with self._news:
+            if self._has_ended:
+                return None
+            self._errands.append(errand)
+            self._news.notify()
+        return errand.scored
+
     def end(self) -> None:
         """Stop after the current turn; running answers get an error."""
         with self._news:
@@ -135,9 +174,25 @@ class _Voice(threading.Thread):
 
         with torch.inference_mode():
             while self._take_in():
+                self._run_errand()
                 self._turn()
             self._batch.fail(RuntimeError("The model was unloaded while it answered."))
+        for errand in self._errands:
+            errand.scored.set_exception(RuntimeError("The model was unloaded while it scored."))
         self._on_end(self)
+
+    def _run_errand(self) -> None:
+        """Score one example; the next has its turn after the answers had theirs."""
+        with self._news:
+            errand = self._errands.popleft() if self._errands else None
+        if errand is None:
+            return
+        try:
+            (found,) = score(self._loaded, errand.adapter, [errand.example])
+        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
+            errand.scored.set_exception(error)
+        else:
+            errand.scored.set_result(found)
 
     def _turn(self) -> None:
         try:
@@ -148,13 +203,16 @@ class _Voice(threading.Thread):
     def _take_in(self) -> bool:
         """Let new runs join, waiting for some if there is nothing to do; False to end."""
         with self._news:
-            if self._batch.is_idle and not self._arrived and not self._has_ended:
+            if self._batch.is_idle and not self._has_news() and not self._has_ended:
                 self._news.wait(self._idle_s)
-                self._has_ended = self._has_ended or not self._arrived
+                self._has_ended = self._has_ended or not self._has_news()
             for run in self._arrived:
                 self._batch.add(run)
             self._arrived.clear()
             return not self._has_ended
+
+    def _has_news(self) -> bool:
+        return bool(self._arrived or self._errands)
 
     def _adapter(self, folder: Path) -> Adapter:
         with self._adapters_lock:

@@ -272,12 +272,17 @@ def test_a_models_label_passes_or_not(said, expected, errors):
     assert (found.reward, set(found.errors)) == (expected, errors)
 
 
-def test_cosine_takes_the_encoder_that_it_is_given():
-    grader = {**LIKE, "evaluation_metric": "cosine"}
-    vectors = {"a": [1.0, 0.0], "b": [1.0, 1.0]}
-    means = Means(embed=lambda texts: [vectors[text] for text in texts])
-    assert reward(grader, "a", answer="b", means=means).reward == pytest.approx(2**-0.5)
-    assert set(reward(grader, "a", answer="b").errors) == {"other_error"}
+def test_cosine_is_that_of_the_encoders_own_vectors():
+    from ftclient.evaluate.graders.encoder import N_DIMENSIONS, encode
+
+    texts = ["The parcel has not arrived", "Where is my package?", "I like the blue lamp", ""]
+    vectors = encode(texts)
+    assert [len(vector) for vector in vectors] == [N_DIMENSIONS] * 4
+    assert [sum(x * x for x in vector) for vector in vectors[:3]] == pytest.approx([1.0] * 3, abs=1e-5)
+    near, far, same, nothing = (similarity("cosine", texts[0], other) for other in (texts[1], texts[2], texts[0], ""))
+    assert near == pytest.approx(sum(x * y for x, y in zip(vectors[0], vectors[1], strict=True)), abs=1e-6)
+    assert nothing <= far < near < same == pytest.approx(1.0, abs=1e-5)
+    assert reward({**LIKE, "evaluation_metric": "cosine"}, texts[0], answer=texts[1]).reward == near
 
 
 def test_right_is_what_passes_the_threshold():

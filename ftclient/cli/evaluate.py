@@ -1,0 +1,96 @@
+"""`ftclient evaluate`: models on a held-out file, side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ftclient.cli.downloads import fetch_model
+from ftclient.cli.options import FileArgument
+from ftclient.cli.session import connected, current, err, say, show, show_json
+
+if TYPE_CHECKING:
+    from ftclient.client import Client
+    from ftclient.evaluate.compare import Comparison
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog="[bold]ftclient evaluate test.jsonl --models smollm2-135m,ft:smollm2-135m:personal::a1b2c3d4[/bold]\n\n"
+        "[bold]ftclient evaluate test.jsonl --models gpt-4.1-mini,ft:gpt-4.1-mini:acme::a1b2c3d4"
+        " --max-cost 2 --html page.html[/bold]"
+    )(evaluate)
+
+
+def evaluate(  # noqa: PLR0913 - an argument an option
+    file: FileArgument,
+    *,
+    models: Annotated[str, typer.Option("--models", metavar="A,B", help="Models to compare, with commas between.")],
+    grader: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A grader as JSON, in OpenAI's form; models are compared by its rewards."),
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A model that says whose answers are better.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with filters.")] = None,
+    lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
+    max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
+    perplexity: Annotated[
+        bool | None, typer.Option(help="How likely models find the expected answers. (default: for free text)")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what was asked before.")] = False,
+) -> None:
+    """Ask models the questions of a held-out file and compare their answers with the expected ones.
+
+    Answers are kept as they come: the same call after Ctrl-C, an error, or a crash asks only for the rest.
+    """
+    from ftclient.data import Dataset
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names:
+        raise typer.BadParameter("name at least one model", param_hint="--models")
+    wishes = {"judge": judge, "max_cost_usd": max_cost, "max_tokens": max_tokens, "perplexity": perplexity}
+    with connected() as client:
+        for name in [*names, *([judge] if judge else [])]:
+            fetch_model(client, name)
+        chosen = {"grader": _read_grader(grader) if grader else None, "fresh": fresh, **wishes}
+        comparison = with_bar(client, Dataset.read(file), names, **chosen)
+    if html is not None:
+        comparison.to_html(html, title=Path(file).name, lang=lang)
+        say(f"Wrote {html}")
+    show_json(comparison.to_json()) if current.as_json else show(comparison)
+
+
+def with_bar(client: Client, data: Any, models: list[str], **wishes: Any) -> Comparison:
+    """Return the comparison of `models` on `data`, with what it may cost before, and a bar while they answer."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TextColumn("answers"))
+    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
+        task = bar.add_task("")
+        return client.evaluate(
+            data,
+            models=models,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            announce=lambda spending: say(spending.text),
+            **wishes,
+        )
+
+
+def _read_grader(path: Path) -> Any:
+    from ftclient.errors import DataError
+    from ftclient.evaluate.graders import read_grader
+
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}.") from error
+    return read_grader(value.get("grader", value) if isinstance(value, dict) else value, source=str(path))

@@ -1,0 +1,182 @@
+"""Asking one host many questions: side by side, at its pace, and none that has been answered before."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ftclient.errors import BackendError, RateLimitError, UnavailableError
+from ftclient.evaluate.pace import Pace
+from ftclient.evaluate.questions import Answer, calls_of
+from ftclient.evaluate.store import AnswerStore, key_of
+from ftclient.hosts import Host
+from ftclient.wire import errors_of, retry_after_s
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion
+
+LOCAL_WORKERS = 64
+"""Questions under way at once at the local backend: as many texts as it computes together."""
+HOSTED_WORKERS = 8
+_TRIES = 6
+"""A question is given up after so many answers of 429 or 5xx, or so many broken connections."""
+_LONGEST_PAUSE_S = 60.0
+_OWN_FAULTS = frozenset({"context_length_exceeded", "string_above_max_length", "content_filter", "invalid_prompt"})
+"""Codes of refusals that are about this question alone: the others go on."""
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
+
+
+class Asker:
+    """Asks the models of one host.
+
+    Args:
+        openai: The official client.
+        host: Where it leads.
+        store: Where answers are kept and found again.
+        workers: Questions under way at once; None suits the host.
+        fresh: Ask again what has been answered before.
+    """
+
+    def __init__(
+        self, openai: OpenAI, host: Host, store: AnswerStore, *, workers: int | None = None, fresh: bool = False
+    ) -> None:
+        self._openai = openai.with_options(max_retries=0)  # pauses are for all threads, not for one
+        self._host = host
+        self._store = store
+        self._fresh = fresh
+        self._weights: dict[str, Any] = {}
+        self.workers = workers or (LOCAL_WORKERS if host.is_local else HOSTED_WORKERS)
+        self._pace = Pace(self.workers)
+
+    @property
+    def has_structured_outputs(self) -> bool:
+        """Whether the host takes a JSON schema for its answers."""
+        return not self._host.is_local
+
+    def engine(self, model: str) -> str | None:
+        """Return what answers for a model at a server of this project; None elsewhere."""
+        identity = self._identity(model)
+        return str(identity["engine"]) if identity else None
+
+    def key(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
+        """Return what stands for this question in the store."""
+        return key_of(
+            {
+                "host": str(self._openai.base_url),
+                "model": model,
+                "weights": self._identity(model),
+                "messages": list(messages),
+                "options": dict(options),
+            }
+        )
+
+    def is_known(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> bool:
+        """Whether the answer is at hand, so that nobody need be asked."""
+        return not self._fresh and self._store.get(self.key(model, messages, options)) is not None
+
+    def answer(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
+        """Return the answer of a model, from the store if it was asked before.
+
+        Raises:
+            BackendError: The host refused or failed, also after pauses.
+        """
+        key = self.key(model, messages, options)
+        known = None if self._fresh else self._store.get(key)
+        if known is not None:
+            return known
+        found = self._asked(model, messages, options)
+        self._store.keep(key, found, model=model)
+        return found
+
+    def each(
+        self, work: Callable[[_Given], _Made], given: Sequence[_Given], *, done: Callable[[], None]
+    ) -> list[_Made]:
+        """Do some work for each of `given`, in threads, and return what came of it in their order.
+
+        Args:
+            work: What to do; it may ask.
+            given: What to do it for.
+            done: Called in this thread after each.
+
+        Raises:
+            BackendError: The first failure; nobody is asked any more, and answers that were under way are kept.
+        """
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="evaluate")
+        futures = [pool.submit(work, each) for each in given]
+        try:
+            _watch(futures, done)
+            return [future.result() for future in futures]
+        except BaseException:
+            self._pace.end()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            pool.shutdown(wait=True)
+
+    def _identity(self, model: str) -> Any:
+        """Whose answers these are, where a name may lead to other weights tomorrow: at servers of this project."""
+        if not self._host.is_local:
+            return None
+        if model not in self._weights:
+            with errors_of(self._host):
+                self._weights[model] = self._openai.get(f"/local/models/{model}", cast_to=cast("Any", object))
+        return self._weights[model]
+
+    def _asked(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
+        for attempt in range(1, _TRIES + 1):
+            with self._pace.turn() as goes_on:
+                if not goes_on:
+                    raise BackendError("The evaluation was ended.")
+                try:
+                    return self._once(model, messages, options)
+                except BackendError as error:
+                    if error.code in _OWN_FAULTS:
+                        return Answer(text="", finish_reason="error", error=str(error))
+                    self._wait_or_raise(error, attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _once(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
+        started = time.perf_counter()
+        wanted: dict[str, Any] = {**options, "messages": list(messages)}
+        with errors_of(self._host):
+            completion = self._openai.chat.completions.create(model=model, **wanted)
+        self._pace.went_well()
+        return _answer_of(completion, time.perf_counter() - started)
+
+    def _wait_or_raise(self, error: BackendError, attempt: int) -> None:
+        """Let everybody pause if it is no use to go on at once."""
+        is_passing = isinstance(error, UnavailableError | RateLimitError) and error.code != "insufficient_quota"
+        if not is_passing or attempt == _TRIES:
+            raise error
+        backoff_s = min(_LONGEST_PAUSE_S, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.75, 1.0)  # noqa: S311 - no secret
+        asked_s = retry_after_s(error)
+        self._pace.be_quiet(backoff_s if asked_s is None else asked_s)
+
+
+def _watch(futures: Sequence[Future[Any]], done: Callable[[], None]) -> None:
+    """Call `done` as each future ends; raise the first failure at once."""
+    left = set(futures)
+    while left:
+        ended, left = wait(left, timeout=0.2, return_when=FIRST_COMPLETED)
+        for future in ended:
+            future.result()
+            done()
+
+
+def _answer_of(completion: ChatCompletion, seconds: float) -> Answer:
+    choice, usage = completion.choices[0], completion.usage
+    message = choice.message.to_dict(mode="json")
+    return Answer(
+        text=choice.message.content or "",
+        calls=calls_of(message),
+        finish_reason=str(choice.finish_reason),
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        answer_tokens=usage.completion_tokens if usage else None,
+        seconds=round(seconds, 4),
+    )

@@ -1,0 +1,252 @@
+"""From a held-out file and some models to a comparison: what is asked, in which order, and what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftclient.cost.book import PriceBook
+from ftclient.errors import BackendError
+from ftclient.evaluate import judge, spending
+from ftclient.evaluate.asking import Asker
+from ftclient.evaluate.compare import Comparison, Measured
+from ftclient.evaluate.grade_answers import graded, model_of_grader
+from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, require_sandbox
+from ftclient.evaluate.questions import Answer, Question, questions_of
+from ftclient.evaluate.scoring import can_score, scored
+from ftclient.evaluate.spending import Asked, Spending
+from ftclient.evaluate.store import AnswerStore
+from ftclient.evaluate.task import PERPLEXITY, Task, metric_of, task_of
+from ftclient.hosts import Host
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+Progress = Callable[[int, int], None]
+"""Called with answers received and answers in all."""
+Announce = Callable[[Spending], None]
+"""Told what is to be asked and what it may cost, before anything is."""
+
+_SPARE_TOKENS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """How to evaluate."""
+
+    max_tokens: int | None = None
+    """Longest answer; None is just long enough for the longest expected one (a token is a byte at least)."""
+    grader: Grader | Mapping[str, Any] | None = None
+    """A grader whose rewards models are compared by, in place of the metrics that the data suggest."""
+    judge: str | None = None
+    """A model that says whose answers it prefers: each further model's, or the first's."""
+    perplexity: bool | None = None
+    """How likely each model finds the expected answers (the local backend only); None: for free text."""
+    max_cost_usd: Decimal | float | str | None = None
+    """Refuse if it may cost more, or nobody knows what it costs."""
+    fresh: bool = False
+    """Ask again what was asked before."""
+    workers: int | None = None
+    """Questions under way at once; None suits the host."""
+    prices: PriceBook | None = None
+    """What hosts charge; None is what holds here."""
+
+    def options(self, questions: Sequence[Question]) -> dict[str, Any]:
+        """The options of every question."""
+        longest = max(len(_all_text(each).encode()) for each in questions) + _SPARE_TOKENS
+        return {"max_tokens": self.max_tokens or longest, "temperature": 0}
+
+
+def evaluate(
+    openai: OpenAI,
+    host: Host,
+    examples: Any,
+    *,
+    models: Sequence[str],
+    home: Path,
+    wishes: Wishes | None = None,
+    progress: Progress | None = None,
+    announce: Announce | None = None,
+) -> Comparison:
+    """Ask every model every question at temperature 0; what was answered in an earlier call is not asked again.
+
+    Args:
+        openai: The official client.
+        host: Where the models are.
+        examples: Examples that end with the expected answer.
+        models: Whom to ask; further ones are compared with the first.
+        home: The client's home, where answers are kept.
+        wishes: How.
+        progress: Told after each answer.
+        announce: Told what it may cost.
+
+    Raises:
+        BudgetError: It may cost more than was allowed; nothing was asked.
+        DataError: The examples or the grader cannot be used.
+        BackendError: The host refused or failed. Answers that came are kept: the same call goes on from there.
+    """
+    run = _Run(host, questions_of(examples), list(dict.fromkeys(models)), wishes or Wishes(), progress)
+    with AnswerStore(home) as store:
+        asker = Asker(openai, host, store, workers=run.wishes.workers, fresh=run.wishes.fresh)
+        bill = run.spending(asker)
+        if announce:
+            announce(bill)
+        if run.wishes.max_cost_usd is not None:
+            bill.check_budget(run.wishes.max_cost_usd)
+        try:
+            return run.compared(openai, asker)
+        except BackendError as error:
+            raise _with_rest(error, run) from error.__cause__
+
+
+class _Run:
+    """One evaluation on its way."""
+
+    def __init__(
+        self, host: Host, questions: list[Question], models: list[str], wishes: Wishes, progress: Progress | None
+    ) -> None:
+        self._host = host
+        self.questions = questions
+        self.models = models
+        self.wishes = wishes
+        self.task: Task = task_of(questions)
+        self.n_done = 0
+        self._progress = progress
+        self._options = wishes.options(questions)
+        self._grader = _grader_of(wishes)
+        self.n_all = len(questions) * len(models) + self._n_more()
+
+    def spending(self, asker: Asker) -> Spending:
+        """What is to be asked, and what it costs at most."""
+        asked: list[Asked] = []
+        n_stored = 0
+        for model in self.models:
+            for question in self.questions:
+                if asker.is_known(model, question.messages, self._asked_with(question)):
+                    n_stored += 1
+                else:
+                    n_prompt = (
+                        0 if self._host.is_local else spending.prompt_tokens(model, question.messages, question.tools)
+                    )
+                    asked.append(Asked(model=model, prompt_tokens=n_prompt, answer_tokens=self._options["max_tokens"]))
+        return spending.spending(
+            self._host, [*asked, *self._asked_graders()], n_stored=n_stored, book=self.wishes.prices
+        )
+
+    def _asked_once(self, model: str, question: Question) -> Asked:
+        # Counting takes time, and at servers of one's own nothing depends on it.
+        is_free = self._host.is_local
+        n_prompt = 0 if is_free else spending.prompt_tokens(model, question.messages, question.tools)
+        return Asked(model=model, prompt_tokens=n_prompt, answer_tokens=self._options["max_tokens"])
+
+    def compared(self, openai: OpenAI, asker: Asker) -> Comparison:
+        """Ask, measure, and return the comparison."""
+        # One model after the other, so that a machine need not hold two models at work.
+        given = {model: self._answers(asker, model) for model in self.models}
+        extra: list[Measured] = []
+        if self._grader is not None:
+            values = {
+                model: graded(asker, self._grader, self.questions, answers, done=self._tell)
+                for model, answers in given.items()
+            }
+            extra.append(Measured(metric=metric_of(self._grader), values=values))
+        if self.wishes.judge and len(self.models) > 1:
+            extra.append(self._judged(asker, self.wishes.judge, given))
+        if can_score(asker, self._host, self.models, self.task, wanted=self.wishes.perplexity):
+            likely = {model: scored(openai, self._host, model, self.questions) for model in self.models}
+            extra.append(Measured(metric=PERPLEXITY, values=likely))
+        return Comparison(
+            questions=self.questions,
+            given=given,
+            task=self.task,
+            extra=extra,
+            leads=self._grader is not None,
+            costs_usd={
+                model: spending.cost_of(self._host, model, answers, book=self.wishes.prices)
+                for model, answers in given.items()
+            },
+        )
+
+    def _asked_with(self, question: Question) -> dict[str, Any]:
+        return {**self._options, **({"tools": list(question.tools)} if question.tools else {})}
+
+    def _answers(self, asker: Asker, model: str) -> list[Answer]:
+        def ask(question: Question) -> Answer:
+            return asker.answer(model, question.messages, self._asked_with(question))
+
+        return asker.each(ask, self.questions, done=self._tell)
+
+    def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]]) -> Measured:
+        first, *others = self.models
+
+        def prefer(pair: tuple[Question, Answer, Answer]) -> float:
+            question, base, other = pair
+            if base.shown == other.shown:
+                return judge.TIE
+            said = [
+                asker.answer(by, judge.messages_for(question, *places), judge.OPTIONS).text
+                for places in ((other, base), (base, other))
+            ]
+            return judge.value_of(judge.verdict_in(said[0]), judge.verdict_in(said[1]))
+
+        values = {
+            model: asker.each(
+                prefer, list(zip(self.questions, given[first], given[model], strict=True)), done=self._tell
+            )
+            for model in others
+        }
+        return judge.measured(values, first=first)
+
+    def _tell(self) -> None:
+        self.n_done += 1
+        if self._progress:
+            self._progress(self.n_done, self.n_all)
+
+    def _n_more(self) -> int:
+        """Steps beside the answers: one a grade, and one a judged pair."""
+        n_grades = len(self.questions) * len(self.models) if self._grader is not None else 0
+        n_pairs = len(self.questions) * (len(self.models) - 1) if self.wishes.judge else 0
+        return n_grades + n_pairs
+
+    def _asked_graders(self) -> list[Asked]:
+        """What graders and judges may be asked: their prompts with the longest answers in them."""
+        found: list[Asked] = []
+        if self._host.is_local:
+            return found
+        longest = int(self._options["max_tokens"])
+        for question in self.questions:
+            item = [{"role": "user", "content": str(dict(question.item))}]
+            if self._grader is not None:
+                for model, n_own, n_answer in model_of_grader(self._grader):
+                    n_prompt = n_own + spending.prompt_tokens(model, item) + longest
+                    found += [Asked(model=model, prompt_tokens=n_prompt, answer_tokens=n_answer)] * len(self.models)
+            if self.wishes.judge:
+                pair = judge.messages_for(question, Answer(text=""), Answer(text=""))
+                n_prompt = spending.prompt_tokens(self.wishes.judge, pair) + 2 * longest
+                n_answer = int(judge.OPTIONS["max_tokens"])
+                asked = Asked(model=self.wishes.judge, prompt_tokens=n_prompt, answer_tokens=n_answer)
+                found += [asked] * (2 * (len(self.models) - 1))
+        return found
+
+
+def _grader_of(wishes: Wishes) -> Grader | None:
+    grader = wishes.grader
+    if isinstance(grader, Mapping):
+        grader = read_grader(grader, source="grader")
+    parts = grader.graders.values() if isinstance(grader, Multi) else [grader]
+    if any(isinstance(part, PythonGrader) for part in parts):
+        require_sandbox()
+    return grader
+
+
+def _with_rest(error: BackendError, run: _Run) -> BackendError:
+    """The error, with what is kept."""
+    kept = f"{error} {run.n_done:,} of {run.n_all:,} are done and kept: the same call goes on from there."
+    return type(error)(kept, *error.args[1:])
+
+
+def _all_text(question: Question) -> str:
+    return question.expected + "".join(f"{call.name}{call.arguments}" for call in question.expected_calls)

@@ -1,0 +1,230 @@
+"""A comparison as one HTML page with filters: nothing is loaded from elsewhere, and no text can become code."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftclient.evaluate.compare_json import as_json
+from ftclient.evaluate.compare_view import expected_text, figure_text
+
+if TYPE_CHECKING:
+    from ftclient.evaluate.compare import Comparison, Difference, Figure, Score
+    from ftclient.evaluate.task import Metric
+
+LANGS = ("en", "ja")
+_HERE = Path(__file__).parent
+
+_WORDS = {
+    "en": {
+        "title": "Evaluation",
+        "questions": "held-out questions",
+        "model": "model",
+        "interval": "The line shows from where to where the figure may lie (95 %).",
+        "seconds": "seconds an answer",
+        "cost": "cost",
+        "better": "{other} is better than {first}",
+        "worse": "{other} is worse than {first}",
+        "same": "{other} may be no better or worse than {first}",
+        "detail": "{title} {value} ({low} to {high}), p = {p} by {test}; {mended} mended, {broken} broken",
+        "search": "Search in questions and answers",
+        "all": "All",
+        "right": "Right",
+        "wrong": "Wrong",
+        "mended": "Mended",
+        "broken": "Broken",
+        "differ": "Answers differ",
+        "of": "of",
+        "shown": "shown",
+        "more": "Show more",
+        "expected": "expected",
+        "none": "No question matches.",
+        "conversation": "whole conversation",
+        "kind.calls": "expected answers call tools",
+        "kind.json": "expected answers are JSON",
+        "kind.labels": "expected answers are labels",
+        "kind.numbers": "expected answers end in a number",
+        "kind.text": "expected answers are free text",
+        "script": "This page filters with JavaScript, which is switched off here.",
+    },
+    "ja": {
+        "title": "評価",
+        "questions": "件のテスト質問",
+        "model": "モデル",
+        "interval": "線は値が取りうる範囲(95%信頼区間)を示します。",
+        "seconds": "1回答あたりの秒数",
+        "cost": "費用",
+        "better": "{other} は {first} より優れています",
+        "worse": "{other} は {first} より劣っています",
+        "same": "{other} と {first} の差は偶然かもしれません",
+        "detail": "{title} {value}({low} 〜 {high})、p = {p}({test})、改善 {mended} 件、悪化 {broken} 件",
+        "search": "質問と回答を検索",
+        "all": "すべて",
+        "right": "正解",
+        "wrong": "不正解",
+        "mended": "改善",
+        "broken": "悪化",
+        "differ": "回答が異なる",
+        "of": "/",
+        "shown": "件を表示",
+        "more": "さらに表示",
+        "expected": "期待される回答",
+        "none": "該当する質問はありません。",
+        "conversation": "会話全体",
+        "kind.calls": "期待される回答はツール呼び出し",
+        "kind.json": "期待される回答は JSON",
+        "kind.labels": "期待される回答はラベル",
+        "kind.numbers": "期待される回答は数値で終わる",
+        "kind.text": "期待される回答は自由文",
+        "script": "このページの絞り込みには JavaScript が必要ですが、無効になっています。",
+    },
+}
+
+
+def page(comparison: Comparison, *, title: str = "", lang: str = "en") -> str:
+    """Return the page as a string of HTML, in a language of `LANGS`.
+
+    Raises:
+        ValueError: The page does not speak this language.
+    """
+    if lang not in LANGS:
+        raise ValueError(f"the page speaks {' and '.join(LANGS)}, not {lang!r}")
+    words = _WORDS[lang]
+    style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    name = f"{title} – {words['title']}" if title else words["title"]  # noqa: RUF001 - a dash
+    return (
+        f'<!doctype html>\n<html lang="{lang}">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(name)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"{_head(comparison, title or words['title'], words)}\n{_scores(comparison, words)}\n"
+        f"{_differences(comparison, words)}\n{_filters(comparison, words)}\n"
+        f'<noscript><p class="card">{escape(words["script"])}</p></noscript>\n'
+        '<p id="count" class="soft" role="status"></p>\n<div id="list"></div>\n'
+        f'<button id="more" type="button" hidden>{escape(words["more"])}</button>\n</main>\n'
+        f'<script id="data" type="application/json">{_as_data(_data(comparison, words))}</script>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _policy(script: str) -> str:
+    """Nothing but this page's own style and this very script."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _as_data(value: Any) -> str:
+    """JSON that cannot end the element that it is in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _data(comparison: Comparison, words: dict[str, str]) -> dict[str, Any]:
+    found = as_json(comparison)
+    models = list(comparison.given)
+    rights = {model: comparison.right(model) for model in models}
+    rows = [
+        {
+            "q": comparison.questions[at].text,
+            "m": [_message(each) for each in comparison.questions[at].messages],
+            "e": expected_text(comparison, at),
+            "a": [answer["answers"][model] for model in models],
+            "r": [rights[model][at] for model in models],
+            "x": [comparison.given[model][at].error for model in models],
+        }
+        for at, answer in enumerate(found["answers"])
+    ]
+    return {"models": models, "rows": rows, "words": words}
+
+
+def _message(message: Any) -> str:
+    content = message.get("content")
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return f"{message.get('role')}: {text}"
+
+
+def _head(comparison: Comparison, title: str, words: dict[str, str]) -> str:
+    n = len(comparison.questions)
+    return (
+        f"<header><h1>{escape(title)}</h1><p>{n:,} {escape(words['questions'])}"
+        f' <span class="soft">({escape(words[f"kind.{comparison.kind.kind}"])})</span></p></header>'
+    )
+
+
+def _scores(comparison: Comparison, words: dict[str, str]) -> str:
+    metrics = [measured.metric for measured in comparison.measured]
+    with_cost = any(score.cost_usd for score in comparison.scores)
+    names = [words["model"], *(metric.title for metric in metrics), words["seconds"]]
+    head = "".join(f"<th>{escape(name)}</th>" for name in [*names, *([words["cost"]] if with_cost else [])])
+    rows = "".join(_row(score, metrics, with_cost=with_cost) for score in comparison.scores)
+    return (
+        f'<section class="card scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="soft">{escape(words["interval"])}</p></section>'
+    )
+
+
+def _row(score: Score, metrics: list[Metric], *, with_cost: bool) -> str:
+    cells = "".join(f"<td>{_figure(score.figures.get(metric.name), metric)}</td>" for metric in metrics)
+    seconds = "-" if score.median_s is None else f"{score.median_s:.2f}"
+    cost = f"<td>{'-' if score.cost_usd is None else f'${score.cost_usd:.4f}'}</td>" if with_cost else ""
+    return f'<tr><th scope="row">{escape(score.model)}</th>{cells}<td>{seconds}</td>{cost}</tr>'
+
+
+def _figure(figure: Figure | None, metric: Metric) -> str:
+    if figure is None:
+        return "-"
+    low, high = (figure_text(bound, metric) for bound in figure.interval)
+    bar = ""
+    if 0 <= figure.interval.low <= figure.interval.high <= 1:
+        left, width = 100 * figure.interval.low, 100 * (figure.interval.high - figure.interval.low)
+        bar = (
+            f'<span class="bar"><i style="left:{left:.1f}%;width:{width:.1f}%"></i>'
+            f'<b style="left:{100 * figure.value:.1f}%"></b></span>'
+        )
+    return f'{figure_text(figure.value, metric)} <span class="soft">{low} – {high}</span>{bar}'  # noqa: RUF001 - a dash
+
+
+def _differences(comparison: Comparison, words: dict[str, str]) -> str:
+    metric = comparison.main.metric
+    items = "".join(f"<li>{_difference(each, metric, words)}</li>" for each in comparison.differences)
+    return f'<ul class="card verdicts">{items}</ul>' if items else ""
+
+
+def _difference(each: Difference, metric: Metric, words: dict[str, str]) -> str:
+    is_better = (each.value > 0) != metric.lower_is_better
+    key = "same" if not each.is_real else "better" if is_better else "worse"
+    low, high = (figure_text(bound, metric, signed=True) for bound in each.interval)
+    detail = words["detail"].format(
+        title=metric.title,
+        value=figure_text(each.value, metric, signed=True),
+        low=low,
+        high=high,
+        p="< 0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",  # noqa: PLR2004 - no more digits mean anything
+        test=each.test,
+        mended=len(each.mended),
+        broken=len(each.broken),
+    )
+    said = words[key].format(first=each.first, other=each.other)
+    return f'<b class="{key}">{escape(said)}</b> <span class="soft">{escape(detail)}</span>'
+
+
+def _filters(comparison: Comparison, words: dict[str, str]) -> str:
+    models = list(comparison.given)
+    kinds = ["all", "right", "wrong", *(["mended", "broken", "differ"] if len(models) > 1 else [])]
+    buttons = "".join(
+        f'<button type="button" data-kind="{kind}" aria-pressed="{"true" if kind == "all" else "false"}">'
+        f"{escape(words[kind])}</button>"
+        for kind in kinds
+    )
+    options = "".join(f'<option value="{at}">{escape(model)}</option>' for at, model in enumerate(models))
+    return (
+        f'<div class="filters"><input id="search" type="search" placeholder="{escape(words["search"])}"'
+        f' aria-label="{escape(words["search"])}"><select id="model" aria-label="{escape(words["model"])}">{options}'
+        f'</select><span class="kinds">{buttons}</span></div>'
+    )

@@ -1,0 +1,119 @@
+"""Answers that were paid for once: in `client.db`, on disk as they come, found again by what was asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import Self
+
+from ftclient.errors import FtclientError
+from ftclient.evaluate.questions import Answer, Call
+from ftclient.home import open_home
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers_meta (version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, answer TEXT NOT NULL, asked_at REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+def key_of(asked: Mapping[str, Any]) -> str:
+    """Return what stands for a question: the sha256 of host, model, weights, messages and options."""
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class AnswerStore:
+    """The answers of one home. Safe to use from several threads and processes.
+
+    What `keep` has written survives the end of this process, however it comes (a machine that loses power may forget
+    the last few).
+
+    Args:
+        home: The client's home.
+
+    Raises:
+        FtclientError: The file cannot be used; the text says what to do.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = open_home(home) / "client.db"
+        self._lock = threading.Lock()
+        with self._failures_told():
+            self._db = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
+            self._path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            with self._db:
+                self._db.execute(
+                    "INSERT INTO answers_meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM answers_meta)", (VERSION,)
+                )
+            (version,) = self._db.execute("SELECT version FROM answers_meta").fetchone()
+        if version != VERSION:
+            self._db.close()
+            raise FtclientError(
+                f"The answers in {self._path} were written by another version of ftclient (format {version}, this one "
+                f"reads {VERSION}). Update ftclient, or use another --home."
+            )
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def get(self, key: str) -> Answer | None:
+        """Return the answer to what was asked before; None if it was not."""
+        with self._failures_told(), self._lock:
+            row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        fields = json.loads(row[0])
+        calls = [Call(**call) for call in fields.pop("calls")]
+        return Answer(**fields, calls=calls, is_stored=True)
+
+    def keep(self, key: str, answer: Answer, *, model: str) -> None:
+        """Keep an answer; it is on disk when this returns."""
+        fields = asdict(replace(answer, is_stored=False))
+        del fields["is_stored"]
+        values = (key, model, json.dumps(fields, ensure_ascii=False), time.time())
+        with self._failures_told(), self._lock, self._db:
+            self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", values)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+
+    def _failures_told(self) -> _FailuresTold:
+        return _FailuresTold(self._path)
+
+
+class _FailuresTold:
+    """Says what a full disk, a damaged file or a folder that cannot be written mean for the user."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, sqlite3.DatabaseError | OSError):
+            raise FtclientError(
+                f"{self._path} cannot be used ({error}). Free some room or mend it, or choose another folder with"
+                " --home or FTCLIENT_HOME."
+            ) from error

@@ -1,0 +1,162 @@
+"""What kind of answers a dataset expects, and by which figures models that give them are compared."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ftclient.evaluate import metrics
+from ftclient.evaluate.graders import Grader, LabelModel
+from ftclient.evaluate.graders.kinds import StringCheck
+from ftclient.evaluate.graders.similarity import words
+from ftclient.evaluate.questions import Answer, Question
+
+TaskKind = Literal["calls", "json", "labels", "numbers", "text"]
+
+_MOST_LABEL_WORDS = 6
+_MOST_LABEL_CHARS = 60
+_EXAMPLES_A_LABEL = 2
+"""Labels come again: with fewer examples each they may as well be short texts."""
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return sum(values) / len(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One figure: what each answer gives to it, and what they make together."""
+
+    name: str
+    title: str
+    total: Callable[[Sequence[Any]], float] = mean
+    is_binary: bool = False
+    """Each answer gives 1 or 0."""
+    is_share: bool = True
+    """Printed as a percentage."""
+    lower_is_better: bool = False
+    right_from: float | None = 1.0
+    """From where on an answer counts as right; None: this figure says nothing of single answers."""
+
+    def is_right(self, value: Any) -> bool | None:
+        """Whether an answer of this value is right; None where this figure does not say."""
+        return None if self.right_from is None else bool(value >= self.right_from)
+
+
+Measure = Callable[[Question, Answer], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the expected answers look like, and what follows from it."""
+
+    kind: TaskKind
+    reason: str
+    """In words: why these metrics."""
+    measures: Sequence[tuple[Metric, Measure]]
+    """The first metric is the one that models are compared by."""
+
+
+EXACT = Metric(name="exact_match", title="exact match", is_binary=True)
+VALID_JSON = Metric(name="valid_json", title="valid JSON", is_binary=True)
+FIELDS = Metric(name="field_accuracy", title="fields right")
+ACCURACY = Metric(name="accuracy", title="accuracy", is_binary=True)
+MACRO_F1 = Metric(name="macro_f1", title="macro F1", total=metrics.macro_f1, right_from=None)
+CALLS = Metric(name="call_match", title="calls right", is_binary=True)
+CALL_NAMES = Metric(name="call_names", title="tools right", is_binary=True)
+CALL_ARGUMENTS = Metric(name="call_arguments", title="arguments right")
+NUMBER = Metric(name="final_number", title="number right", is_binary=True)
+WORDS = Metric(name="shared_words", title="shared words", right_from=0.5)
+PERPLEXITY = Metric(
+    name="perplexity",
+    title="perplexity",
+    total=metrics.perplexity,
+    is_share=False,
+    lower_is_better=True,
+    right_from=None,
+)
+
+
+def task_of(questions: Sequence[Question]) -> Task:
+    """Return the task that the expected answers of these questions make up."""
+    n, n_calls = len(questions), sum(bool(question.expected_calls) for question in questions)
+    if 2 * n_calls >= n:
+        return Task(kind="calls", reason=f"{n_calls} of {n} expected answers call tools", measures=_CALLS)
+    expected = [question.expected for question in questions]
+    if all(map(metrics.is_json, expected)):
+        return Task(kind="json", reason=f"all {n} expected answers are JSON", measures=_JSON)
+    if all(metrics.final_number(text) for text in expected):
+        return Task(kind="numbers", reason=f"all {n} expected answers end in a number behind ####", measures=_NUMBERS)
+    labels = {metrics.as_label(text) for text in expected}
+    if all(map(_is_short, expected)) and _EXAMPLES_A_LABEL * len(labels) <= n and len(labels) > 1:
+        return Task(kind="labels", reason=f"the {n} expected answers are {len(labels)} short labels", measures=_LABELS)
+    length = statistics.median(len(words(text)) for text in expected)
+    return Task(kind="text", reason=f"expected answers are free text of some {length:.0f} words", measures=_TEXT)
+
+
+def metric_of(grader: Grader) -> Metric:
+    """Return the metric of a grader's rewards."""
+    is_binary = isinstance(grader, StringCheck | LabelModel)
+    line = grader.pass_threshold
+    return Metric(
+        name=grader.name,
+        title=grader.name,
+        is_binary=is_binary,
+        is_share=is_binary,
+        right_from=line if line is not None else 1.0 if is_binary else 0.5,
+    )
+
+
+def _is_short(text: str) -> bool:
+    is_line = "\n" not in text.strip() and len(text) <= _MOST_LABEL_CHARS
+    return is_line and bool(text.strip()) and len(text.split()) <= _MOST_LABEL_WORDS
+
+
+def _exact(question: Question, answer: Answer) -> float:
+    return float(metrics.exact_match(answer.text, question.expected))
+
+
+def _exact_json(question: Question, answer: Answer) -> float:
+    return float(_exact(question, answer) or metrics.same_json(answer.text, question.expected))
+
+
+def _valid_json(_question: Question, answer: Answer) -> float:
+    return float(metrics.is_json(answer.text))
+
+
+def _fields(question: Question, answer: Answer) -> float:
+    return metrics.fields_right(answer.text, question.expected)
+
+
+def _label(question: Question, answer: Answer) -> float:
+    return float(metrics.same_label(answer.text, question.expected))
+
+
+def _labels(question: Question, answer: Answer) -> tuple[str, str]:
+    return metrics.as_label(question.expected), metrics.as_label(answer.text)
+
+
+def _number(question: Question, answer: Answer) -> float:
+    return float(metrics.same_number(answer.text, question.expected))
+
+
+def _words(question: Question, answer: Answer) -> float:
+    return metrics.shared_words(answer.text, question.expected)
+
+
+def _calls(question: Question, answer: Answer) -> float:
+    return float(metrics.calls_right(question, answer))
+
+
+def _call_names(question: Question, answer: Answer) -> float:
+    return float(metrics.names_right(question, answer))
+
+
+_CALLS = ((CALLS, _calls), (CALL_NAMES, _call_names), (CALL_ARGUMENTS, metrics.arguments_right))
+_JSON = ((EXACT, _exact_json), (VALID_JSON, _valid_json), (FIELDS, _fields))
+_NUMBERS = ((NUMBER, _number), (WORDS, _words))
+_LABELS = ((ACCURACY, _label), (MACRO_F1, _labels))
+_TEXT = ((WORDS, _words), (EXACT, _exact))

@@ -1,0 +1,49 @@
+"""`/v1/local/models/{model}` and `/v1/local/score`: which weights a name means, and how likely they find an answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from local_backend.api.backend import Here
+from local_backend.api.bodies import Body
+from local_backend.api.local import refuse_unsound
+
+router = APIRouter(prefix="/v1/local")
+
+
+class ScoreBody(Body):
+    """Which answers to score."""
+
+    model: str
+    examples: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=256)]
+
+
+@router.post("/score")
+def score(body: ScoreBody, here: Here) -> JSONResponse:
+    """Say for each example's last answer how likely the model finds it: log-probability (natural) and tokens."""
+    for example in body.examples:
+        refuse_unsound(example, method="supervised")
+    scores = here.engine(body.model).score(here.find_model(body.model), body.examples)
+    return JSONResponse(
+        {"model": body.model, "scores": [{"logprob": one.logprob, "n_tokens": one.n_tokens} for one in scores]}
+    )
+
+
+@router.get("/models/{model:path}")
+def identity(model: str, here: Here) -> JSONResponse:
+    """Say which weights a name means now: the base model, the sum of its weights, and the engine that runs it."""
+    ref = here.find_model(model)
+    tuned = ref.tuned_dir.stat() if ref.tuned_dir is not None else None
+    return JSONResponse(
+        {
+            "model": model,
+            "base": ref.base,
+            "engine": here.engine_of(model),
+            "base_sha256": here.engine(model).base_sha256(ref),
+            "tuned_at_ns": tuned.st_mtime_ns if tuned else None,
+        }
+    )
