@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 def render(accuracy: Accuracy) -> RenderableType:
     """Return a table of estimates and what came, and the middle ratio of each kind."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("job", "status"):
-        table.add_column(name, no_wrap=True)
-    for name in ("tokens", "cost", "time"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("job", no_wrap=True)
+    for name in ("status", "tokens", "cost", "time"):
+        table.add_column(name, overflow="fold")
     table.add_column("model", overflow="fold")
     for outcome in accuracy.outcomes:
         table.add_row(*map(Text, _row(outcome)))

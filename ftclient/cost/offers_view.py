@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def render(found: Offers) -> RenderableType:
-    """Return a table of all offers, and under it what was left out and why."""
+    """Return a table of all offers, with footnotes, and under it what was left out and why."""
     has_use = any(offer.use for offer in found.offers)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("host", "model"):
-        table.add_column(name, no_wrap=True)
-    for name in ("training", *(("a month", "untuned", "pays after") if has_use else ()), "until"):
+    table.add_column("host", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for name in ("training", *(("a month", "untuned", "pays") if has_use else ())):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("notes", no_wrap=True)
     notes: dict[str, int] = {}
     for offer in found.offers:
         table.add_row(*(Text(cell) for cell in _row(offer, has_use=has_use)), _marks(offer, notes))
@@ -33,9 +33,13 @@ def render(found: Offers) -> RenderableType:
 
 def _marks(offer: Offer, notes: dict[str, int]) -> Text:
     """Return the numbers of an offer's footnotes, which are numbered as they come."""
-    until = offer.last_training_day
-    is_first = until is not None and until < (offer.shutdown or "9999")
-    found = [*offer.notes, *([f"Starts no jobs after {until}."] if is_first else [])]
+    ends = []
+    if offer.last_training_day and offer.last_training_day < (offer.shutdown or "9999"):
+        ends.append(f"starts no jobs after {offer.last_training_day}")
+    if offer.shutdown:
+        ends.append(f"shut down on {offer.shutdown} with all that was tuned on it")
+    sentence = "; ".join(ends)
+    found = [*offer.notes, *([f"{sentence[0].upper()}{sentence[1:]}."] if sentence else [])]
     return Text(",".join(str(notes.setdefault(note, len(notes) + 1)) for note in found), style="dim")
 
 
@@ -43,7 +47,7 @@ def _row(offer: Offer, *, has_use: bool) -> list[str]:
     use = offer.use
     days = "" if use is None or use.break_even_days is None else f"{use.break_even_days:,} d"
     used = [dollars(use.tuned_usd_per_month if use else None), dollars(use.base_usd_per_month if use else None), days]
-    return [offer.host.name, offer.model, dollars(offer.training_usd), *(used if has_use else ()), offer.shutdown or ""]
+    return [offer.host.name, offer.model, dollars(offer.training_usd), *(used if has_use else ())]
 
 
 def _left_out(found: Offers) -> list[Text]:

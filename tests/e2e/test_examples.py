@@ -59,6 +59,13 @@ def test_05_compares_base_and_tuned_model(server: str, tmp_path: Path) -> None:
     assert re.search(r"ft:smollm2-135m:personal:tickets:\S+\s+│\s+\d+%\s+│\s+100%", printed)
 
 
+def test_06_says_what_it_costs_without_a_host(tmp_path: Path) -> None:
+    printed = run("06_what_it_costs.py", home=tmp_path, OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert "tokens x $5.00 a million" in printed
+    assert re.search(r"In use: \$\d+\.\d\d a month, or \$\d+\.\d\d untuned\. Training has paid for itself", printed)
+    assert re.search(r"^local +smollm2-135m +\$0", printed, flags=re.MULTILINE)
+
+
 def test_no_example_is_left_out() -> None:
     """Examples from 10 on have their tests beside what they show."""
     numbers = {path.name[:2] for path in EXAMPLES.glob("0[0-9]_*")}

@@ -124,6 +124,14 @@ def test_offers_are_one_table_with_footnotes(offers: Offers) -> None:
     assert text.count("Tokens are estimated by o200k.") == 1
 
 
+def test_offers_fit_a_terminal_of_80_columns(offers: Offers) -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(offers)
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert "gpt-4.1-mini-2025-04-14" in text
+
+
 def test_offers_without_traffic_have_no_month(data: Dataset) -> None:
     found = compare_offers(data, book=shipped()).to_json()
     assert all(offer["use"] is None for offer in found["offers"])
