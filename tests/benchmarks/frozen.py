@@ -11,8 +11,12 @@ the model. The bound is for equal efficiency; large products run nearer to the m
 
 from __future__ import annotations
 
+import json
+import random
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from local_backend.engine.weights import ensure
@@ -27,6 +31,8 @@ FILES = {
     "jcommonsenseqa_ja.jsonl": 256,
     "gsm8k.jsonl": 96,
 }
+EXAMPLES_FROM, N_EXAMPLES, N_SHOTS = "banking77_train.jsonl", 96, 12
+"""From this file comes another, of questions with twelve answered ones in each prompt, as retrieval would put there."""
 REACH = 0.7 * N_EPOCHS
 SHARE_OF_BOUND = 0.9
 """What is asked for where the bound is lower than that."""
@@ -35,15 +41,36 @@ SHARE_OF_BOUND = 0.9
 def run(options: Options) -> Iterator[Result]:
     """Each file, by both ways of tuning."""
     model_dir = ensure(MODEL, Settings()).path
-    folder = options.data
-    files = [(folder / name, n) for name, n in FILES.items()] if folder else [(DEMO, 240)]
-    for file, n_examples in (one for one in files if one[0].is_file()):
-        n = max(32, int(n_examples * options.scale))
-        for kind in ("head", "last2"):
-            script = [sys.executable, "-m", "tests.benchmarks.training_runs.frozen_job"]
-            arguments = [str(model_dir), str(file), str(n), kind, str(N_EPOCHS)]
-            anew, kept = (measured([*script, *arguments, way]) for way in ("anew", "kept"))
-            yield _result(f"{file.stem}, {kind}", anew, kept)
+    with tempfile.TemporaryDirectory() as folder:
+        for file, n_examples in _files(options.data, Path(folder)):
+            n = max(32, int(n_examples * options.scale))
+            for kind in ("head", "last2"):
+                script = [sys.executable, "-m", "tests.benchmarks.training_runs.frozen_job"]
+                arguments = [str(model_dir), str(file), str(n), kind, str(N_EPOCHS)]
+                anew, kept = (measured([*script, *arguments, way]) for way in ("anew", "kept"))
+                yield _result(f"{file.stem}, {kind}", anew, kept)
+
+
+def _files(data: Path | None, made: Path) -> Iterator[tuple[Path, int]]:
+    if data is None:
+        yield DEMO, 240
+        return
+    yield from ((data / name, n) for name, n in FILES.items() if (data / name).is_file())
+    if (data / EXAMPLES_FROM).is_file():
+        file = made / f"{Path(EXAMPLES_FROM).stem}_{N_SHOTS}_shots.jsonl"
+        lines = (data / EXAMPLES_FROM).read_text(encoding="utf-8").splitlines()
+        file.write_text("".join(_with_shots(lines)), encoding="utf-8")
+        yield file, N_EXAMPLES
+
+
+def _with_shots(lines: list[str]) -> Iterator[str]:
+    """Put answered questions, others for each example, before its own."""
+    chats = [json.loads(line)["messages"] for line in lines]
+    chance = random.Random(0)
+    for chat in chats[:N_EXAMPLES]:
+        shots = "\n".join(f"{one[-2]['content']} -> {one[-1]['content']}" for one in chance.sample(chats, N_SHOTS))
+        asked = {**chat[-2], "content": f"{shots}\n\n{chat[-2]['content']}"}
+        yield json.dumps({"messages": [*chat[:-2], asked, chat[-1]]}) + "\n"
 
 
 def _result(name: str, anew: dict[str, Any], kept: dict[str, Any]) -> Result:
