@@ -99,19 +99,3 @@ class UnavailableError(BackendError):
 
 class JobFailedError(BackendError):
     """A job ended `failed`; `code`, `param` and the text are the host's own."""
-
-
-__all__ = [
-    "AccessError",
-    "AuthError",
-    "BackendError",
-    "BudgetError",
-    "DataError",
-    "FtclientError",
-    "JobFailedError",
-    "JobNotFoundError",
-    "MissingDependencyError",
-    "RateLimitError",
-    "UnavailableError",
-    "UnsupportedError",
-]

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Answer HTTP until Ctrl-C."""
+    """Answer HTTP until Ctrl-C or SIGTERM."""
     settings = _settings(options)
     if not is_loopback(options.host) and settings.token is None:
         text = (
@@ -98,11 +98,11 @@ def _serve(settings: Settings, listener: socket.socket, host: str) -> int:
 
     app = create_app(settings)
     port = listener.getsockname()[1]
-    print(f"Serving {settings.server_dir} at {_url(host, port)} (Ctrl-C ends it)", file=sys.stderr, flush=True)  # noqa: T201
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an end like Ctrl-C, with its farewell
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn shuts down in order, then hands the signal on
-        server.run(sockets=[listener])
+        print(f"Serving {settings.server_dir} at {_url(host, port)} (Ctrl-C ends it)", file=sys.stderr, flush=True)  # noqa: T201
+        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[listener])
     backend = app.state.backend
     going_on = [row.id for row in backend.jobs.unfinished()]
     backend.close()

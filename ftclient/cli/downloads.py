@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ftclient.cli.session import err, say
+from ftclient.jobs.local import base_models
 
 if TYPE_CHECKING:
     from ftclient.client import Client
@@ -14,9 +15,9 @@ def fetch_model(client: Client, model: str) -> None:
     """Have the local backend download `model` unless it has it; hosted models, tuned ones and tests need nothing."""
     if not client.host.is_local or model.startswith("ft:"):
         return
-    machine = client.machine()
-    at_hand = {each["name"] for each in machine.get("models", []) if each.get("cached")}
-    if machine.get("engine") == "torch" and model not in at_hand:
+    stock = base_models(client.openai, client.host)
+    at_hand = {each["name"] for each in stock.get("models", []) if each.get("cached")}
+    if stock.get("engine") == "torch" and model not in at_hand:
         _pull(client, model)
 
 

@@ -37,6 +37,8 @@ def jobs(
         if lost:
             rows = [{"run_id": each.run_id, "created_at": each.created_at, "state": each.state} for each in unknown]
             show_json(rows) if current.as_json else show(*[f"{row['run_id']}  {row['state']}" for row in rows])
+            if rows:
+                say(f"To give one up, so that it can be sent again: {current.command} jobs --forget RUN")
             return
         found = client.jobs(limit=limit)
     if current.as_json:
@@ -44,9 +46,10 @@ def jobs(
     elif found:
         show_table(("job", "status", "age", "model"), [_row(job) for job in found])
     else:
-        say("There are no jobs yet. Start one with: ftclient train FILE --model smollm2-135m")
+        say(f"There are no jobs yet. Start one with: {current.command} train FILE --model smollm2-135m")
     if unknown:
-        say(f"{len(unknown)} launches were never answered; whether their jobs exist is not known: ftclient jobs --lost")
+        n_unknown = f"{len(unknown)} {'launch was' if len(unknown) == 1 else 'launches were'}"
+        say(f"{n_unknown} never answered; whether a job exists is not known: {current.command} jobs --lost")
 
 
 def _forget(client: Client, run_id: str) -> None:

@@ -50,7 +50,7 @@ def retrain(
         result = started.result()
         found = _comparison(client, kept, job, plan.model, result.model)
     if found is None:
-        say("No golden answers are recorded, so there is nothing to compare with: ftclient keep record")
+        say("No golden answers are recorded, so there is nothing to compare with; `ftclient keep record` does that.")
     write_page(kept)
     if current.as_json:
         show_json(found or {"model": result.model})

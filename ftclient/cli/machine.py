@@ -78,6 +78,14 @@ class Finding(NamedTuple):
     text: str
 
 
+def _works(name: str, text: str) -> Finding:
+    return Finding(name=name, ok=True, text=text)
+
+
+def _fails(name: str, text: str) -> Finding:
+    return Finding(name=name, ok=False, text=text)
+
+
 def doctor() -> None:
     """Say what works here: versions, home, vocabularies, and the backend with its device and models."""
     findings = list(_findings())
@@ -91,7 +99,7 @@ def doctor() -> None:
 def _findings() -> Iterator[Finding]:
     from ftclient import __version__
 
-    yield Finding("ftclient", True, f"{__version__} on Python {platform.python_version()}, {platform.platform()}")  # noqa: FBT003 - a column
+    yield _works("ftclient", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     yield _home()
     yield _vocabulary()
     yield from _backend()
@@ -106,10 +114,10 @@ def _home() -> Finding:
         open_home(home)
         free = os.statvfs(home).f_frsize * os.statvfs(home).f_bavail
     except OSError as error:
-        return Finding("home", False, f"{home}: {error.strerror}. Choose another with --home.")  # noqa: FBT003 - a column
+        return _fails("home", f"{home}: {error.strerror}. Choose another with --home.")
     if free < _LEAST_FREE_BYTES:
-        return Finding("home", False, f"{home}: only {size(free)} are free. Make room, or choose another with --home.")  # noqa: FBT003 - a column
-    return Finding("home", os.access(home, os.W_OK), f"{home}, {size(free)} free")
+        return _fails("home", f"{home}: only {size(free)} are free. Make room, or choose another with --home.")
+    return Finding(name="home", ok=os.access(home, os.W_OK), text=f"{home}, {size(free)} free")
 
 
 def _vocabulary() -> Finding:
@@ -118,8 +126,8 @@ def _vocabulary() -> Finding:
     try:
         count_example({"messages": [{"role": "user", "content": "hello"}]})
     except LookupError as error:
-        return Finding("tokens", False, str(error))  # noqa: FBT003 - a column
-    return Finding("tokens", True, "the vocabularies of OpenAI's models are at hand")  # noqa: FBT003 - a column
+        return _fails("tokens", str(error))
+    return _works("tokens", "the vocabularies of OpenAI's models are at hand")
 
 
 def _backend() -> Iterator[Finding]:
@@ -128,14 +136,14 @@ def _backend() -> Iterator[Finding]:
             machine = client.machine()
             n_models = len(client.models())
     except MissingDependencyError as error:
-        yield Finding("backend", False, f"the local backend is not installed: {error}")  # noqa: FBT003 - a column
+        yield _fails("backend", f"the local backend is not installed: {error}")
         return
     except FtclientError as error:
-        yield Finding("backend", False, str(error))  # noqa: FBT003 - a column
+        yield _fails("backend", str(error))
         return
-    yield Finding("backend", True, f"{current.backend_name}: {n_models} models")  # noqa: FBT003 - a column
+    yield _works("backend", f"{current.backend_name}: {n_models} models")
     if machine:
-        yield Finding("machine", True, _machine(machine))  # noqa: FBT003 - a column
+        yield _works("machine", _machine(machine))
 
 
 def _machine(found: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ def _explain(error: FtclientError) -> None:
     if isinstance(error, MissingDependencyError):
         say(f"This needs further packages. Install them with: {error}")
     else:
-        say(f"Error: {error}")
+        say(f"Error: {current.retell(str(error))}")
 
 
 def _first_words(error: Exception) -> str:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -80,6 +81,10 @@ class Session:
         given = {"--backend": self.backend, "--home": self.home}
         options = [part for name, value in given.items() if value for part in (name, str(value))]
         return shlex.join(["ftclient", *options])
+
+    def retell(self, text: str) -> str:
+        """Return a text of the library with the commands that it names as they are typed for this backend."""
+        return re.sub(r"`ftclient (?=(?:jobs|watch|resume|train|keep)\b)", lambda _: f"`{self.command} ", text)
 
     @property
     def host(self) -> Host:

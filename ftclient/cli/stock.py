@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json, show_table
 from ftclient.jobs.export import ExportFormat
+from ftclient.jobs.local import base_models
+
+if TYPE_CHECKING:
+    from ftclient.client import Client
 
 DeleteOption = Annotated[str | None, typer.Option("--delete", metavar="ID", help="Delete this one, for good.")]
 
@@ -75,7 +79,7 @@ def models(*, delete: DeleteOption = None) -> None:
             _deleted(delete)
             return
         found = client.models()
-        sizes = {} if current.as_json else _sizes(client.machine())
+        sizes = _sizes(client) if client.host.is_local and not current.as_json else {}
     if current.as_json:
         show_json([as_object(model) for model in found])
     else:
@@ -83,10 +87,11 @@ def models(*, delete: DeleteOption = None) -> None:
         show_table(("on this machine", "owner", "model"), rows)
 
 
-def _sizes(machine: dict[str, Any]) -> dict[str, str]:
+def _sizes(client: Client) -> dict[str, str]:
     from ftclient.cost.plan_view import size
 
-    kept = [model for model in machine.get("models", []) if model.get("cached")]
+    stock = base_models(client.openai, client.host)
+    kept = [model for model in stock.get("models", []) if model.get("cached")]
     return {model["name"]: size(model.get("size_bytes") or 0) for model in kept}
 
 

@@ -117,5 +117,5 @@ def job_of(folder: KeepFolder, job_id: str) -> dict[str, Any]:
     """
     found = folder.get_json(f"jobs/{safe_name(job_id)}/job.json")
     if not isinstance(found, dict):
-        raise FtclientError(f"{folder.path} holds no job {job_id}. Save it first: ftclient keep save {folder.path}")
+        raise FtclientError(f"{folder.path} holds no job {job_id}. `ftclient keep save {folder.path}` saves it.")
     return found

@@ -36,6 +36,12 @@ def machine(here: Here) -> JSONResponse:
     )
 
 
+@router.get("/models")
+def base_models(here: Here) -> JSONResponse:
+    """Say which base models are on this machine; torch is not loaded for that."""
+    return JSONResponse({"engine": here.settings.engine, "models": _models(here)})
+
+
 def memory_bytes() -> int:
     """The machine's memory."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

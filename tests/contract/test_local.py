@@ -113,6 +113,11 @@ def test_the_machine_says_what_it_is_and_has(api):
     assert MODEL in {model["name"] for model in machine["models"]}
 
 
+def test_which_base_models_are_here_is_known_without_the_rest(api):
+    here, machine = (api.get(f"/local/{name}", cast_to=object) for name in ("models", "machine"))
+    assert here == {"engine": machine["engine"], "models": machine["models"]}
+
+
 def test_a_result_file_comes_plain_where_that_is_asked(api, train):
     result = train().result_files[0]
     plain = api.files.content(result, extra_query={"encoding": "plain"}).read()

@@ -213,6 +213,38 @@ def test_what_to_type_next_names_the_backend_that_this_command_was_given(here, s
     assert shlex.join(["ftclient", *place, "chat", model.strip()]) in shown
 
 
+def test_remedies_name_the_backend_that_this_command_was_given(here, server: str, tmp_path: Path) -> None:
+    place = ["--backend", server, "--home", str(tmp_path)]
+    assert here("watch", "ftjob-nonesuch", *place) == 3
+    assert f"`{shlex.join(['ftclient', *place])} jobs` lists" in here.text()
+    assert here("watch", "ftjob-nonesuch") == 3
+    assert "`ftclient jobs` lists" in here.text()
+
+
+def test_models_are_listed_without_torch(folder: Path) -> None:
+    """It takes seconds to load, and lists nothing."""
+    code = (
+        "import sys; from ftclient.cli.main import main; sys.argv = ['ftclient', 'models']\n"
+        "try: main()\n"
+        "except SystemExit as end: sys.exit('torch is loaded' if 'torch' in sys.modules else end.code)\n"
+    )
+    env = {**os.environ, "FTCLIENT_BACKEND": "local", "FTCLIENT_HOME": str(folder / "light")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "smollm2-135m" in done.stdout
+
+
+def test_the_server_says_farewell_also_to_whoever_stops_it(folder: Path) -> None:
+    command = [sys.executable, "-m", "ftclient", "--home", str(folder / "farewell"), "serve", "--port", "0"]
+    running = subprocess.Popen([*command, "--engine", "simulated"], stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    with running, running.stderr:
+        assert "Serving" in running.stderr.readline()
+        running.terminate()
+        assert "Stopped. No job is unfinished." in running.stderr.read()
+    assert running.returncode == 0
+
+
 def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here) -> None:
     job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--epochs", "50", "--detach")
     assert here("cancel", job["id"]) == 0

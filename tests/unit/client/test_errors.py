@@ -145,7 +145,7 @@ def test_nobody_listening_is_said_with_the_remedy(tmp_path) -> None:
     assert traceback.format_exception(raised.value)
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@pytest.mark.parametrize("name", [name for name in dir(errors) if name.endswith("Error")])
 def test_every_error_survives_pickling_and_has_its_stdlib_parent(name: str) -> None:
     kind = getattr(errors, name)
     made = (
