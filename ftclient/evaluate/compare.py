@@ -16,7 +16,7 @@ from ftclient.evaluate import stats
 from ftclient.evaluate.metrics import exact_match, is_json
 from ftclient.evaluate.questions import Answer, Question
 from ftclient.evaluate.stats import Interval
-from ftclient.evaluate.task import Metric, Task, task_of
+from ftclient.evaluate.task import Metric, Task, mean, task_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -228,7 +228,7 @@ class Comparison(JupyterMixin):
 def _figure(measured: Measured, model: str) -> Figure:
     metric, values = measured.metric, measured.values[model]
     value = metric.total(values)
-    if metric.is_binary:
+    if metric.total is mean and all(each in (0, 1) for each in values):
         return Figure(value=value, interval=stats.wilson(round(sum(values)), len(values)))
     return Figure(value=value, interval=stats.bootstrap(values, metric.total))
 

@@ -59,13 +59,21 @@ def _scores(comparison: Comparison) -> Table:
     for measured in comparison.measured:
         table.add_column(measured.metric.title, justify="right")
     with_cost = any(score.cost_usd for score in scores)
-    table.add_column("s", justify="right")
+    with_seconds = any(is_remote(score) for score in scores)
+    if with_seconds:
+        table.add_column("s", justify="right")
     if with_cost:
         table.add_column("cost", justify="right")
     for score in scores:
         cost = ["-" if score.cost_usd is None else f"${score.cost_usd:.4f}"] if with_cost else []
-        table.add_row(Text(score.model), *_figures(comparison, score), _seconds(score.median_s), *cost)
+        seconds = [_seconds(score.median_s)] if with_seconds else []
+        table.add_row(Text(score.model), *_figures(comparison, score), *seconds, *cost)
     return table
+
+
+def is_remote(score: Score) -> bool:
+    """Whether seconds say something of a model: here, where all questions are computed together, they do not."""
+    return score.median_s is not None and score.cost_usd != 0
 
 
 def _figures(comparison: Comparison, score: Score) -> list[RenderableType]:

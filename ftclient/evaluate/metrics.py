@@ -14,6 +14,7 @@ from ftclient.evaluate.questions import Answer, Call, Question
 
 _FINAL_NUMBER = re.compile(r"####\s*(-?[\d,]+(?:\.\d+)?)\s*$")
 _ANY_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_DRESS = " \"'`“”「」.。"
 _WRITTEN_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
@@ -47,7 +48,7 @@ def same_label(answer: str, expected: str) -> bool:
 
 def as_label(text: str) -> str:
     """Return a label without what does not make it another one: case, white space, quotes and a full stop."""
-    return " ".join(text.split()).strip("\"'`“”「」").rstrip(".。").casefold()
+    return " ".join(text.split()).strip(_DRESS).casefold()
 
 
 def shared_words(answer: str, expected: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclient.evaluate.compare_json import as_json
-from ftclient.evaluate.compare_view import expected_text, figure_text
+from ftclient.evaluate.compare_view import expected_text, figure_text, is_remote
 
 if TYPE_CHECKING:
     from ftclient.evaluate.compare import Comparison, Difference, Figure, Score
@@ -160,20 +160,22 @@ def _head(comparison: Comparison, title: str, words: dict[str, str]) -> str:
 def _scores(comparison: Comparison, words: dict[str, str]) -> str:
     metrics = [measured.metric for measured in comparison.measured]
     with_cost = any(score.cost_usd for score in comparison.scores)
-    names = [words["model"], *(metric.title for metric in metrics), words["seconds"]]
-    head = "".join(f"<th>{escape(name)}</th>" for name in [*names, *([words["cost"]] if with_cost else [])])
-    rows = "".join(_row(score, metrics, with_cost=with_cost) for score in comparison.scores)
+    with_seconds = any(map(is_remote, comparison.scores))
+    names = [words["model"], *(metric.title for metric in metrics)]
+    names += [words[name] for name, shown in (("seconds", with_seconds), ("cost", with_cost)) if shown]
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = "".join(_row(score, metrics, with_seconds=with_seconds, with_cost=with_cost) for score in comparison.scores)
     return (
         f'<section class="card scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         f'<p class="soft">{escape(words["interval"])}</p></section>'
     )
 
 
-def _row(score: Score, metrics: list[Metric], *, with_cost: bool) -> str:
+def _row(score: Score, metrics: list[Metric], *, with_seconds: bool, with_cost: bool) -> str:
     cells = "".join(f"<td>{_figure(score.figures.get(metric.name), metric)}</td>" for metric in metrics)
-    seconds = "-" if score.median_s is None else f"{score.median_s:.2f}"
+    seconds = f"<td>{'-' if score.median_s is None else f'{score.median_s:.2f}'}</td>" if with_seconds else ""
     cost = f"<td>{'-' if score.cost_usd is None else f'${score.cost_usd:.4f}'}</td>" if with_cost else ""
-    return f'<tr><th scope="row">{escape(score.model)}</th>{cells}<td>{seconds}</td>{cost}</tr>'
+    return f'<tr><th scope="row">{escape(score.model)}</th>{cells}{seconds}{cost}</tr>'
 
 
 def _figure(figure: Figure | None, metric: Metric) -> str:
