@@ -16,10 +16,10 @@ from typing import IO, Any, TypedDict
 from ftclient.data.check_lines import CountTokens
 from ftclient.data.check_processes import Numbered, Rules, check_blocks
 from ftclient.data.check_stats import Tally, summarize
-from ftclient.data.findings import HINTS
+from ftclient.data.findings import HINTS, WARNINGS
 from ftclient.data.limits import OPENAI_LIMITS, Limits, Method
 from ftclient.data.reader import BOM, blocks, decompression_errors, dump_line, is_compressed, open_binary
-from ftclient.data.report import Issue, IssueLog, Report
+from ftclient.data.report import Issue, IssueLog, Report, Severity
 from ftclient.data.tokens import DEFAULT_ENCODING
 from ftclient.data.vocab import ensure_vocabulary
 
@@ -164,6 +164,10 @@ def _whole_file(tally: Tally, limits: Limits, *, is_training: bool, has_problems
         what = f"The file has {n_examples} examples; at least {limits.min_examples} are needed."
         host = f"Training file has {n_examples} example(s), but must have at least {limits.min_examples} examples"
         yield _file_issue("too_few_examples", what, host)
+    n_with_images, most = tally.counts["with_images"], limits.max_image_examples
+    if most is not None and n_with_images > most:
+        what = f"{n_with_images:,} examples have images; the host takes {most:,} of them."
+        yield _file_issue("image_examples_too_many", what)
     formats = {name: n for name, n in tally.formats.items() if name != "unknown" and n}
     if len(formats) > 1:
         listed = ", ".join(f"{n} {name}" for name, n in sorted(formats.items()))
@@ -171,7 +175,8 @@ def _whole_file(tally: Tally, limits: Limits, *, is_training: bool, has_problems
 
 
 def _file_issue(code: str, message: str, host_message: str | None = None, *, hint: str | None = None) -> Issue:
-    return Issue(None, "", code, "error", message, hint or HINTS[code], host_message)
+    severity: Severity = "warning" if code in WARNINGS else "error"
+    return Issue(None, "", code, severity, message, hint or HINTS[code], host_message)
 
 
 def check_examples(

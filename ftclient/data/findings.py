@@ -5,7 +5,9 @@ from __future__ import annotations
 from ftclient.data.reader import clean_text, pointer
 from ftclient.data.report import Issue, Severity
 
-WARNINGS = frozenset({"blank_line", "content_blank", "too_long", "tool_arguments_mismatch", "duplicate_key"})
+WARNINGS = frozenset(
+    {"blank_line", "content_blank", "duplicate_key", "image_examples_too_many", "too_long", "tool_arguments_mismatch"}
+)
 """Codes that do not stop a training; all others are errors."""
 
 HINTS = {
@@ -18,6 +20,7 @@ HINTS = {
     "empty_messages": "Add at least a user and an assistant message.",
     "encoding": "Save the file as UTF-8.",
     "file_empty": "Write one JSON object a line.",
+    "image_examples_too_many": "Leave examples with images out.",
     "image_format": "Convert the image to an RGB or RGBA JPEG, PNG or WebP.",
     "image_misplaced": "Images may stand in user messages of supervised and reinforcement examples only.",
     "image_too_large": "Scale the image down.",

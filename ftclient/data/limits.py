@@ -25,6 +25,8 @@ class Limits:
     """Fewest lines of a training file (validation files may have fewer)."""
     max_images: int = 10
     """Most images in one example (Azure: 64)."""
+    max_image_examples: int | None = 50_000
+    """Most examples with images in one file (OpenAI's vision fine-tuning guide); None is no limit."""
     max_image_bytes: int = MAX_IMAGE_BYTES
     """Largest image, in decoded bytes."""
     images: Literal["rgb", "any"] = "rgb"
@@ -46,7 +48,7 @@ class Limits:
 
 
 OPENAI_LIMITS = Limits()
-LOCAL_LIMITS = Limits(images="any", weights="real", too_long="error")
+LOCAL_LIMITS = Limits(max_image_examples=None, images="any", weights="real", too_long="error")
 
 _CONTEXT_TOKENS = (
     ("gpt-4.1", 65_536),

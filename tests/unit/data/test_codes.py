@@ -278,7 +278,7 @@ CASES = [
     Case("duplicate_key", "/messages", GOOD.replace(b'"messages"', b'"messages" : 1, "messages"')),
 ]
 
-OF_THE_FILE = {"file_empty", "bom", "too_few_examples", "mixed_formats"}
+OF_THE_FILE = {"file_empty", "bom", "too_few_examples", "mixed_formats", "image_examples_too_many"}
 
 
 def raw(line: Any) -> bytes:
@@ -400,6 +400,16 @@ def test_own_tokenizer_counts_sound_examples_only():
 def test_problems_of_the_file_have_no_line(content, code):
     report = check_file(io.BytesIO(content))
     assert (None, "", code, "error") in [(i.line, i.path, i.code, i.severity) for i in report.issues]
+
+
+def test_more_examples_with_images_than_the_host_takes_are_told_once():
+    examples = [chat(user([image()]), assistant())] * 11
+    for limits, found in ((replace(OPENAI_LIMITS, max_image_examples=10), 1), (OPENAI_LIMITS, 0), (LOCAL_LIMITS, 0)):
+        report = check_examples(examples, limits=limits)
+        told = [issue for issue in report.issues if issue.code == "image_examples_too_many"]
+        assert len(told) == found
+        assert report.ok
+    assert OPENAI_LIMITS.max_image_examples == 50_000
 
 
 def test_validation_files_may_be_short():
