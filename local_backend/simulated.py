@@ -90,7 +90,7 @@ class SimulatedEngine:
                 points.reached(done, now=True)
                 return _stopped(task, signal, done, data, steps_per_epoch)
         tokens = data.tokens_per_epoch * task.hyperparameters.n_epochs
-        final = _model_dir(task, total_steps)
+        final = _model_dir(task, _final_step(task, total_steps, steps_per_epoch))
         return Outcome(kind="succeeded", trained_tokens=tokens, model_dir=final)
 
     def forecast(self, task: Task) -> Forecast:
@@ -300,6 +300,14 @@ def _write_checkpoint(task: Task, recorder: Recorder, step: int, total_steps: in
     old = step - _KEPT_EPOCHS * steps_per_epoch
     if old > 0:
         shutil.rmtree(_model_dir(task, old), ignore_errors=True)
+
+
+def _final_step(task: Task, total_steps: int, steps_per_epoch: int) -> int:
+    """The last step; where the best epoch is to be kept, the last step of that, if it is still on disk."""
+    if task.validation_path is None or not (task.local.get("evaluation") or {}).get("keep_best"):
+        return total_steps
+    ends = range(steps_per_epoch, total_steps + 1, steps_per_epoch)[-_KEPT_EPOCHS:]
+    return min(ends, key=lambda step: _loss(task, step, total_steps, "full"))
 
 
 def _stopped(task: Task, signal: Signal, step: int, data: _Data, steps_per_epoch: int) -> Outcome:

@@ -36,6 +36,8 @@ def chat(
     options = {name: value for name, value in given.items() if value is not None}
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read().strip()
+    if prompt is not None and not prompt.strip():
+        raise typer.BadParameter("there is nothing in it to be answered", param_hint="PROMPT")
     with connected() as client:
         fetch_model(client, model)
         if prompt is None:

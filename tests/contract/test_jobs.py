@@ -341,3 +341,21 @@ def test_wandb_is_accepted_and_what_became_of_it_is_told(api, train):
     assert job.integrations[0].to_dict() == integration
     details = api.get(f"/local/jobs/{job.id}", cast_to=object)
     assert any("Weights & Biases" in note for note in details["notes"])
+
+
+def test_the_best_epoch_has_the_final_models_name_where_it_is_to_be_kept(api, train, upload):
+    """Simulated losses are noisy: with some seeds an earlier epoch does best."""
+    steps = []
+    for seed in range(1, 5):
+        job = train(
+            seed=seed,
+            hyperparameters={"n_epochs": 20, "batch_size": 12},
+            validation_file=upload(examples(3)),
+            extra_body={"local": {"evaluation": {"keep_best": True}}},
+        )
+        listed = list(api.fine_tuning.jobs.checkpoints.list(job.id))
+        (final,) = [each for each in listed if each.fine_tuned_model_checkpoint == job.fine_tuned_model]
+        assert final.metrics.full_valid_loss == min(each.metrics.full_valid_loss for each in listed)
+        assert len({each.fine_tuned_model_checkpoint for each in listed}) == len(listed) == 3
+        steps.append(final.step_number)
+    assert set(steps) != {20}

@@ -313,6 +313,7 @@ def test_a_budget_refuses_with_exit_code_1(here, monkeypatch: pytest.MonkeyPatch
         (["train", "good.jsonl", "--model", "m", "--learning-rate", "nan"], 2, "no number above 0"),
         (["train", "good.jsonl", "--model", "m", "--rate-multiplier", "0"], 2, "no number above 0"),
         (["events", ""], 2, "ftclient jobs"),
+        (["chat", "m", " "], 2, "nothing in it"),
         (["train", "good.jsonl"], 2, "--model"),
         (["frobnicate"], 2, "No such command"),
     ],
