@@ -34,17 +34,19 @@ def said(difference: Difference, metric: Metric) -> str:
     low, high = (figure_text(bound, metric, signed=True) for bound in difference.interval)
     value = figure_text(difference.value, metric, signed=True)
     counts = f"{len(difference.mended)} mended, {len(difference.broken)} broken"
-    return f"{start}: {metric.title} {value} ({low} to {high}, p = {_p(difference.p_value)}); {counts}."
+    return f"{start}: {metric.title} {value} ({low} to {high}, {p_text(difference.p_value)}); {counts}."
 
 
 def figure_text(value: float, metric: Metric, *, signed: bool = False) -> str:
-    """Return a figure as it is printed: a percentage, or a number."""
-    sign = "+" if signed else ""
-    return f"{value:{sign}.0%}" if metric.is_share else f"{value:{sign}.2f}"
+    """Return a figure as it is printed: a percentage (a difference of two: percentage points), or a number."""
+    if signed:
+        return f"{100 * value:+.0f} pp" if metric.is_share else f"{value:+.2f}"
+    return f"{value:.0%}" if metric.is_share else f"{value:.2f}"
 
 
-def _p(p_value: float) -> str:
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"  # noqa: PLR2004 - no more digits mean anything
+def p_text(p_value: float) -> str:
+    """Return a p-value as it is printed."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"  # noqa: PLR2004 - no more digits mean anything
 
 
 def _scores(comparison: Comparison) -> Table:

@@ -5,84 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclient.evaluate.compare_json import as_json
-from ftclient.evaluate.compare_view import expected_text, figure_text, is_remote
+from ftclient.evaluate.compare_view import expected_text, figure_text, is_remote, p_text
+from ftclient.evaluate.page_words import WORDS, called
 
 if TYPE_CHECKING:
     from ftclient.evaluate.compare import Comparison, Difference, Figure, Score
     from ftclient.evaluate.task import Metric
 
-LANGS = ("en", "ja")
+LANGS = tuple(WORDS)
 _HERE = Path(__file__).parent
-
-_WORDS = {
-    "en": {
-        "title": "Evaluation",
-        "questions": "held-out questions",
-        "model": "model",
-        "interval": "The line shows from where to where the figure may lie (95 %).",
-        "seconds": "seconds an answer",
-        "cost": "cost",
-        "better": "{other} is better than {first}",
-        "worse": "{other} is worse than {first}",
-        "same": "{other} may be no better or worse than {first}",
-        "detail": "{title} {value} ({low} to {high}), p = {p} by {test}; {mended} mended, {broken} broken",
-        "search": "Search in questions and answers",
-        "all": "All",
-        "right": "Right",
-        "wrong": "Wrong",
-        "mended": "Mended",
-        "broken": "Broken",
-        "differ": "Answers differ",
-        "of": "of",
-        "shown": "shown",
-        "more": "Show more",
-        "expected": "expected",
-        "none": "No question matches.",
-        "conversation": "whole conversation",
-        "kind.calls": "expected answers call tools",
-        "kind.json": "expected answers are JSON",
-        "kind.labels": "expected answers are labels",
-        "kind.numbers": "expected answers end in a number",
-        "kind.text": "expected answers are free text",
-        "script": "This page filters with JavaScript, which is switched off here.",
-    },
-    "ja": {
-        "title": "評価",
-        "questions": "件のテスト質問",
-        "model": "モデル",
-        "interval": "線は値が取りうる範囲(95%信頼区間)を示します。",
-        "seconds": "1回答あたりの秒数",
-        "cost": "費用",
-        "better": "{other} は {first} より優れています",
-        "worse": "{other} は {first} より劣っています",
-        "same": "{other} と {first} の差は偶然かもしれません",
-        "detail": "{title} {value}({low} 〜 {high})、p = {p}({test})、改善 {mended} 件、悪化 {broken} 件",
-        "search": "質問と回答を検索",
-        "all": "すべて",
-        "right": "正解",
-        "wrong": "不正解",
-        "mended": "改善",
-        "broken": "悪化",
-        "differ": "回答が異なる",
-        "of": "/",
-        "shown": "件を表示",
-        "more": "さらに表示",
-        "expected": "期待される回答",
-        "none": "該当する質問はありません。",
-        "conversation": "会話全体",
-        "kind.calls": "期待される回答はツール呼び出し",
-        "kind.json": "期待される回答は JSON",
-        "kind.labels": "期待される回答はラベル",
-        "kind.numbers": "期待される回答は数値で終わる",
-        "kind.text": "期待される回答は自由文",
-        "script": "このページの絞り込みには JavaScript が必要ですが、無効になっています。",
-    },
-}
 
 
 def page(comparison: Comparison, *, title: str = "", lang: str = "en") -> str:
@@ -93,7 +30,7 @@ def page(comparison: Comparison, *, title: str = "", lang: str = "en") -> str:
     """
     if lang not in LANGS:
         raise ValueError(f"the page speaks {' and '.join(LANGS)}, not {lang!r}")
-    words = _WORDS[lang]
+    words = WORDS[lang]
     style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     name = f"{title} – {words['title']}" if title else words["title"]  # noqa: RUF001 - a dash
     return (
@@ -125,7 +62,7 @@ def _as_data(value: Any) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _data(comparison: Comparison, words: dict[str, str]) -> dict[str, Any]:
+def _data(comparison: Comparison, words: Mapping[str, str]) -> dict[str, Any]:
     found = as_json(comparison)
     models = list(comparison.given)
     rights = {model: comparison.right(model) for model in models}
@@ -140,7 +77,7 @@ def _data(comparison: Comparison, words: dict[str, str]) -> dict[str, Any]:
         }
         for at, answer in enumerate(found["answers"])
     ]
-    return {"models": models, "rows": rows, "words": words}
+    return {"models": models, "rows": rows, "words": dict(words)}
 
 
 def _message(message: Any) -> str:
@@ -149,7 +86,7 @@ def _message(message: Any) -> str:
     return f"{message.get('role')}: {text}"
 
 
-def _head(comparison: Comparison, title: str, words: dict[str, str]) -> str:
+def _head(comparison: Comparison, title: str, words: Mapping[str, str]) -> str:
     n = len(comparison.questions)
     return (
         f"<header><h1>{escape(title)}</h1><p>{n:,} {escape(words['questions'])}"
@@ -157,11 +94,11 @@ def _head(comparison: Comparison, title: str, words: dict[str, str]) -> str:
     )
 
 
-def _scores(comparison: Comparison, words: dict[str, str]) -> str:
+def _scores(comparison: Comparison, words: Mapping[str, str]) -> str:
     metrics = [measured.metric for measured in comparison.measured]
     with_cost = any(score.cost_usd for score in comparison.scores)
     with_seconds = any(map(is_remote, comparison.scores))
-    names = [words["model"], *(metric.title for metric in metrics)]
+    names = [words["model"], *(called(metric.title, words) for metric in metrics)]
     names += [words[name] for name, shown in (("seconds", with_seconds), ("cost", with_cost)) if shown]
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     rows = "".join(_row(score, metrics, with_seconds=with_seconds, with_cost=with_cost) for score in comparison.scores)
@@ -192,23 +129,23 @@ def _figure(figure: Figure | None, metric: Metric) -> str:
     return f'{figure_text(figure.value, metric)} <span class="soft">{low} – {high}</span>{bar}'  # noqa: RUF001 - a dash
 
 
-def _differences(comparison: Comparison, words: dict[str, str]) -> str:
+def _differences(comparison: Comparison, words: Mapping[str, str]) -> str:
     metric = comparison.main.metric
     items = "".join(f"<li>{_difference(each, metric, words)}</li>" for each in comparison.differences)
     return f'<ul class="card verdicts">{items}</ul>' if items else ""
 
 
-def _difference(each: Difference, metric: Metric, words: dict[str, str]) -> str:
+def _difference(each: Difference, metric: Metric, words: Mapping[str, str]) -> str:
     is_better = (each.value > 0) != metric.lower_is_better
     key = "same" if not each.is_real else "better" if is_better else "worse"
     low, high = (figure_text(bound, metric, signed=True) for bound in each.interval)
     detail = words["detail"].format(
-        title=metric.title,
+        title=called(metric.title, words),
         value=figure_text(each.value, metric, signed=True),
         low=low,
         high=high,
-        p="< 0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",  # noqa: PLR2004 - no more digits mean anything
-        test=each.test,
+        p=p_text(each.p_value),
+        test=called(each.test, words),
         mended=len(each.mended),
         broken=len(each.broken),
     )
@@ -216,7 +153,7 @@ def _difference(each: Difference, metric: Metric, words: dict[str, str]) -> str:
     return f'<b class="{key}">{escape(said)}</b> <span class="soft">{escape(detail)}</span>'
 
 
-def _filters(comparison: Comparison, words: dict[str, str]) -> str:
+def _filters(comparison: Comparison, words: Mapping[str, str]) -> str:
     models = list(comparison.given)
     kinds = ["all", "right", "wrong", *(["mended", "broken", "differ"] if len(models) > 1 else [])]
     buttons = "".join(

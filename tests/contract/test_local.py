@@ -123,3 +123,55 @@ def test_a_result_file_comes_plain_where_that_is_asked(api, train):
     plain = api.files.content(result, extra_query={"encoding": "plain"}).read()
     assert plain.startswith(b"step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,")
     assert len(plain) == api.files.retrieve(result).bytes
+
+
+def test_a_name_says_which_weights_it_means_now(api, train):
+    base = api.get(f"/local/models/{MODEL}", cast_to=object)
+    assert base == {"model": MODEL, "base": MODEL, "engine": "simulated", "base_sha256": None, "tuned_at_ns": None}
+    alias = api.get("/local/models/gpt-4o-mini", cast_to=object)
+    assert (alias["model"], alias["base"]) == ("gpt-4o-mini", MODEL)
+    name = train().fine_tuned_model
+    tuned = api.get(f"/local/models/{name}", cast_to=object)
+    assert (tuned["model"], tuned["base"]) == (name, MODEL)
+    assert tuned["tuned_at_ns"] > 0
+    with pytest.raises(openai.NotFoundError):
+        api.get("/local/models/no-such-model", cast_to=object)
+
+
+def test_the_simulated_engine_scores_nothing(api):
+    with pytest.raises(openai.BadRequestError) as raised:
+        post(api, "score", model=MODEL, examples=[QUESTION])
+    assert raised.value.code == "scoring_not_supported"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"examples": []}, "examples"),
+        ({"examples": [{"messages": []}]}, "example"),
+        ({"examples": [{"messages": [{"role": "user", "content": "q"}]}]}, "example"),
+        ({}, "examples"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_by_field(api, body, param):
+    with pytest.raises(openai.BadRequestError) as raised:
+        post(api, "score", model=MODEL, **body)
+    assert raised.value.param == param
+
+
+@pytest.mark.real_engine_only
+def test_a_likely_answer_scores_above_an_unlikely_one(api):
+    answers = ("Paris", "Purple")
+    examples_ = [
+        {
+            "messages": [
+                {"role": "user", "content": "What is the capital of France? One word."},
+                {"role": "assistant", "content": answer},
+            ]
+        }
+        for answer in answers
+    ]
+    likely, unlikely = post(api, "score", model=MODEL, examples=examples_)["scores"]
+    assert 0 > likely["logprob"] > unlikely["logprob"]
+    assert likely["n_tokens"] >= 2  # the answer and its end
+    assert len(api.get(f"/local/models/{MODEL}", cast_to=object)["base_sha256"]) == 64
