@@ -57,7 +57,11 @@ def delete(model: str, here: Here) -> JSONResponse:
         if not here.models.delete(model):
             raise model_not_found(model)
     else:
-        _forget_weights(here.find_model(model).base, here)
+        ref = here.find_model(model)
+        if ref.tuned_dir is not None:
+            text = f"{model} is a folder that was not made here: delete it where it lies, or take its alias away."
+            raise ApiError(text, param="model", code="model_not_deletable")
+        _forget_weights(ref.base, here)
     return JSONResponse({"id": model, "object": "model", "deleted": True})
 
 

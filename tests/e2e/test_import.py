@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import openai
 import pytest
 
 from ftclient import Client, Dataset, LocalOptions, LoRA, Supervised
@@ -46,6 +47,8 @@ def test_an_exported_model_goes_on_living_in_another_home(tmp_path):
         assert {"sayer", "sayer-whole"} <= {found.id for found in other.openai.models.list()}
         for name in (*aliases, *aliases.values()):
             assert answers(other, name) == expected, name
+        with pytest.raises(openai.BadRequestError, match="delete it where it lies"):
+            other.openai.models.delete("sayer")
         options = LocalOptions(tune=LoRA(rank=8), learning_rate=1e-7)
         plan = other.plan(Dataset(EXAMPLES), model="sayer", method=Supervised(n_epochs=1, batch_size=5), local=options)
         further = other.train(plan).wait().model
