@@ -193,6 +193,30 @@ def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_wa
     assert tuned not in [model["id"] for model in here.data("models")]
 
 
+def test_models_are_evaluated_by_a_grader_under_a_budget_and_shown_on_a_page(
+    here, folder: Path, tmp_path: Path
+) -> None:
+    grader, page = tmp_path / "grader.json", tmp_path / "page.html"
+    check = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "plus", "operation": "like"}
+    grader.write_text(json.dumps({"grader": {**check, "name": "says plus"}}), encoding="utf-8")
+    command = ["evaluate", "good.jsonl", "--models", "smollm2-135m,gpt-4o-mini", "--grader", str(grader)]
+    assert here(*command, "--html", str(page), "--lang", "ja", "--max-cost", "0") == 0
+    out, err = here.both()
+    assert "says plus" in out
+    assert "40 answers to ask for." in err
+    assert page.read_text("utf-8").startswith('<!doctype html>\n<html lang="ja">')
+    found = here.data(*command)
+    assert found["compared_by"] == "says plus"
+    assert found["models"][0]["metrics"]["says plus"]["value"] == 1.0
+    assert found["differences"][0]["p_value"] == 1.0
+    grader.write_text(json.dumps({**check, "operation": "is"}), encoding="utf-8")
+    assert here(*command) == 1
+    assert f"{grader}: operation: " in here.both()[1]
+    grader.write_text("{", encoding="utf-8")
+    assert here(*command) == 1
+    assert here("evaluate", "good.jsonl", "--models", "smollm2-135m", "--max-cost", "much") == 1
+
+
 def test_detached_training_leaves_at_once_and_the_job_goes_on(here) -> None:
     assert here("train", "good.jsonl", "--model", "smollm2-135m", "--detach") == 0
     out, err = here.both()
