@@ -162,7 +162,7 @@ def _save_as_transformers(model: Any, plain: nn.Linear, folder: Path) -> bool:
     """Write what transformers' class for this architecture loads; False where it has none."""
     from transformers import AutoModelForSequenceClassification
 
-    cls = AutoModelForSequenceClassification._model_mapping.get(type(model.config))  # noqa: SLF001 - no other way to ask
+    cls = AutoModelForSequenceClassification._model_mapping.get(type(model.config), None)  # noqa: SLF001 - no other way to ask
     if cls is None:
         return False
     name = "score" if model.config.model_type not in _CLASSIFIER_NAMED else "classifier"

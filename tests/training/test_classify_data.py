@@ -1,0 +1,105 @@
+"""What is wrong with a classifier's files is said with line and remedy; skewed labels can be made to count the same."""
+
+from collections import Counter
+
+import pytest
+
+from local_backend.engine.classify.body import load_body
+from local_backend.engine.classify.data import read_data
+from local_backend.engine.classify.examples import labels_of, query_of
+from local_backend.engine.classify.labels import epoch_order, example_weights, options_of, set_aside
+from local_backend.engine.classify.routing import training_kind
+from local_backend.task import JobError, ModelRef, UserError
+from tests.training.tiny_classifier import CPU, example, sentences, task_of, write_encoder, write_examples
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    folder = write_encoder(tmp_path_factory.mktemp("encoder"), pooling="mean")
+    return load_body(folder, training_kind(ModelRef(base=str(folder)), folder, task="chat"), machine=CPU)
+
+
+def read(tmp_path, body, training, validation=None):
+    paths = [write_examples(tmp_path / "train.jsonl", training), None]
+    if validation is not None:
+        paths[1] = write_examples(tmp_path / "valid.jsonl", validation)
+    task = task_of(tmp_path, paths[0], tmp_path, validation=paths[1])
+    return read_data(task, body, options=options_of({}), known=None)
+
+
+def picture(text="what is it"):
+    content = [
+        {"type": "text", "text": text},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    ]
+    return {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "cat"}]}
+
+
+@pytest.mark.parametrize(
+    ("examples", "said"),
+    [
+        (sentences(9, kinds=("fruit",)), "All examples have the same label ('fruit')"),
+        ([*sentences(6), example("the cat", ["animal", "fruit"])], "Line 1: Its answer is no JSON list"),
+        ([*sentences(6), example("the cat", " ")], "Line 7: The answer is blank"),
+        ([*sentences(6), example("old " * 50, "tool")], "Line 7: It has 52 tokens, and the model reads 40"),
+        ([*sentences(6), example(" ", "tool")], "Line 7: There is nothing to classify"),
+        ([*sentences(6), picture()], "Line 7: It has an image, and this model reads text only"),
+    ],
+    ids=["one-label", "lists-and-words", "blank-label", "too-long", "blank-text", "image"],
+)
+def test_training_files_that_cannot_work_are_refused_with_the_line(tmp_path, body, examples, said):
+    with pytest.raises(JobError) as caught:
+        read(tmp_path, body, examples)
+    assert said in caught.value.message
+    assert (caught.value.code, caught.value.param) == ("invalid_training_file", "training_file")
+
+
+def test_labels_of_the_validation_file_must_have_been_learned(tmp_path, body):
+    with pytest.raises(JobError) as caught:
+        read(tmp_path, body, sentences(9), [*sentences(3), example("i see my drill", "gadget")])
+    assert "Line 4: The label 'gadget' is not in the training file" in caught.value.message
+    assert caught.value.code == "invalid_validation_file"
+
+
+def test_system_prompts_are_left_out_and_several_messages_are_one_text():
+    messages = [
+        {"role": "system", "content": "Sort things."},
+        {"role": "user", "content": "the cat"},
+        {"role": "assistant", "content": "which?"},
+        {"role": "user", "content": [{"type": "text", "text": "the old one"}]},
+    ]
+    assert query_of(messages).text == "the cat\nwhich?\nthe old one"
+    with pytest.raises(UserError, match="not 'input_audio'"):
+        query_of([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}])
+
+
+def test_answers_are_a_label_or_a_json_list_of_labels():
+    assert labels_of(" tool ") == (("tool",), False)
+    assert labels_of('["tool", "old", "tool"]') == (("tool", "old"), True)
+    assert labels_of("[]") == ((), True)
+    assert labels_of("[sic]") == (("[sic]",), False)
+
+
+def test_class_weights_give_every_class_the_same_sum_and_keep_the_mean():
+    targets = [(0,)] * 12 + [(1,)] * 3 + [(2,)] * 1
+    weights = example_weights(targets, [1.0] * 16, balance="weights", n=3)
+    sums = Counter()
+    for (label,), weight in zip(targets, weights, strict=True):
+        sums[label] += weight
+    assert list(sums.values()) == pytest.approx([16 / 3] * 3)
+    assert example_weights(targets, [1.0] * 16, balance="none", n=3) == [1.0] * 16
+
+
+def test_balanced_sampling_draws_classes_alike_and_is_a_pure_function():
+    targets = [(0,)] * 900 + [(1,)] * 100
+    order = epoch_order(targets, balance="sampling", seed=3, epoch=1)
+    assert 400 < sum(targets[i] == (1,) for i in order) < 600
+    assert order == epoch_order(targets, balance="sampling", seed=3, epoch=1)
+    assert order != epoch_order(targets, balance="sampling", seed=3, epoch=2)
+    assert sorted(epoch_order(targets, balance="none", seed=3, epoch=1)) == list(range(1000))
+
+
+def test_a_class_of_one_example_stays_in_training():
+    train, valid = set_aside([(0,)] * 10 + [(1,)] * 2 + [(2,)], share=0.2, seed=0)
+    assert (len(train), len(valid)) == (10, 3)
+    assert 12 in train
