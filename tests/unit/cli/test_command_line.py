@@ -193,9 +193,7 @@ def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_wa
     assert tuned not in [model["id"] for model in here.data("models")]
 
 
-def test_models_are_evaluated_by_a_grader_under_a_budget_and_shown_on_a_page(
-    here, folder: Path, tmp_path: Path
-) -> None:
+def test_models_are_evaluated_by_a_grader_under_a_budget_and_shown_on_a_page(here, tmp_path: Path) -> None:
     grader, page = tmp_path / "grader.json", tmp_path / "page.html"
     check = {"type": "string_check", "input": "{{ sample.output_text }}", "reference": "plus", "operation": "like"}
     grader.write_text(json.dumps({"grader": {**check, "name": "says plus"}}), encoding="utf-8")
