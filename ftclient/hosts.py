@@ -37,6 +37,8 @@ class Host:
     learning_rate: Literal["multiplier", "absolute"] = "multiplier"
     """What the host does with `learning_rate_multiplier`."""
     methods: frozenset[MethodType] = frozenset({"supervised", "dpo"})
+    needs_validation: frozenset[MethodType] = field(default_factory=frozenset)
+    """Methods that are refused without a validation file."""
     missing: frozenset[Feature] = field(default_factory=frozenset)
     """Parts of the API that are not there; asking for them is refused before anything is sent."""
     max_file_bytes: int = 512 * _MB
@@ -80,6 +82,7 @@ AZURE = Host(
         "deployment's name."
     ),
     training_types=("standard", "globalStandard", "developerTier"),
+    needs_validation=frozenset({"reinforcement"}),
 )
 AZURE_PROJECT = replace(AZURE, missing=frozenset({"uploads"}))
 """The endpoint of a Foundry project: it answers /uploads with 404, so large files need the classic endpoint."""

@@ -9,6 +9,7 @@ import typer
 
 from ftclient.cli.options import JobArgument, JobsArgument
 from ftclient.cli.session import as_object, connected, current, err, show, show_json
+from ftclient.jobs.follow import ending_of
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJobEvent
@@ -43,7 +44,7 @@ def _finish_all(jobs: list[Job]) -> NoReturn:
         show_json([as_object(job) for job in ended])
     else:
         show(*[job.fine_tuned_model for job in ended if job.fine_tuned_model])
-    raise typer.Exit(1 if any(job.status in ("failed", "cancelled") for job in ended) else 0)
+    raise typer.Exit(1 if any(ending_of(job) in ("failed", "cancelled") for job in ended) else 0)
 
 
 def finish(job: Job) -> NoReturn:
@@ -53,9 +54,9 @@ def finish(job: Job) -> NoReturn:
     ended = show_live(job, console=err(), command=current.command)
     if current.as_json:
         show_json(as_object(ended))
-    elif ended.status == "succeeded" and ended.fine_tuned_model:
+    elif ending_of(ended) == "succeeded" and ended.fine_tuned_model:
         show(ended.fine_tuned_model)
-    raise typer.Exit(1 if ended.status in ("failed", "cancelled") else 0)
+    raise typer.Exit(1 if ending_of(ended) in ("failed", "cancelled") else 0)
 
 
 def events(

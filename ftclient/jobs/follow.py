@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from ftclient.errors import RateLimitError, UnavailableError
 from ftclient.hosts import Host
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
-ENDED = frozenset({"succeeded", "failed", "cancelled"})
-"""Statuses after which nothing follows. Any other, known today or not, is one in which a job may still go on."""
+Ending = Literal["succeeded", "failed", "cancelled"]
+ENDED: frozenset[str] = frozenset(get_args(Ending))
+"""Statuses after which nothing follows."""
+_ON_THE_WAY = frozenset({"validating_files", "queued", "running", "pausing", "paused"})
 
 PAGE = 100
 GIVE_UP_S = 900.0
@@ -24,6 +26,19 @@ LOOK_S = 30.0
 """How long one request may take. Connections that died while the machine slept often do not say so."""
 ASLEEP_S = 60.0
 """A pause and a look that take so much longer than the pause alone: the process, or the whole machine, was asleep."""
+
+
+def ending_of(job: FineTuningJob) -> Ending | None:
+    """Return how a job has ended; None while it goes on, or may.
+
+    Some hosts have other words for it. A status that nobody knows is an end if the job says when it finished, and a
+    good one if there is a model.
+    """
+    if job.status in ENDED:
+        return cast("Ending", job.status)
+    if not job.finished_at or job.status in _ON_THE_WAY:
+        return None
+    return "succeeded" if job.fine_tuned_model else "failed"
 
 
 class Pace:
@@ -140,7 +155,7 @@ def polls(
     after: str | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Poll]:
-    """Look at a job again and again, from its first event until its status is one of `stop` and nothing is left.
+    """Look at a job again and again, from its first event until it has ended or its status is one of `stop`.
 
     Dropped connections, 429 (with its Retry-After) and 5xx are waited out for up to fifteen minutes in a row.
 
@@ -148,7 +163,7 @@ def polls(
         openai: The official client.
         host: Where the job is.
         job_id: The job.
-        stop: Statuses to end at.
+        stop: Further statuses to end at.
         after: Id of the last event that is known already; None begins at the first.
         sleep: Waits so many seconds.
 
@@ -163,7 +178,8 @@ def polls(
             with errors_of(host, job_id=job_id):
                 job = impatient.fine_tuning.jobs.retrieve(job_id)
             # The status is read first: what is listed after an end has been seen is complete.
-            events = follower.poll(to_the_end=job.status in stop)
+            is_over = job.status in stop or ending_of(job) is not None
+            events = follower.poll(to_the_end=is_over)
         except (UnavailableError, RateLimitError) as error:
             if silence.lasts_too_long():
                 raise
@@ -174,7 +190,7 @@ def polls(
             continue
         silence = _Silence()
         yield Poll(job, events)
-        if job.status in stop:
+        if is_over:
             return
         sleep(pace.after(news=bool(events)))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclient.errors import BackendError, JobFailedError
 from ftclient.hosts import Host
-from ftclient.jobs.follow import ENDED, Follower, Poll, polls
+from ftclient.jobs.follow import ENDED, Follower, Poll, ending_of, polls
 from ftclient.jobs.metrics import StepMetrics, merge, metrics_of_events, metrics_of_file
 from ftclient.jobs.results import JobResult
 from ftclient.wire import errors_of
@@ -79,7 +79,7 @@ class Job:
         after: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[Poll]:
-        """Look at the job until its status is one of `stop`; each look has the job and its new events."""
+        """Look at the job until it has ended or has a status of `stop`; each look has the job and its new events."""
         for poll in polls(self._openai, self.host, self.id, stop=stop, after=after, sleep=sleep):
             self.latest = poll.job or self.latest
             yield poll
@@ -129,8 +129,8 @@ class Job:
         Raises:
             JobFailedError: It did not end well, or not yet.
         """
-        job = self.latest if self.latest and self.latest.status in ENDED else self.refresh()
-        if job.status != "succeeded" or not job.fine_tuned_model:
+        job = self.latest if self.latest and ending_of(self.latest) else self.refresh()
+        if ending_of(job) != "succeeded" or not job.fine_tuned_model:
             raise failure(job)
         return JobResult(
             job_id=self.id,
@@ -193,7 +193,7 @@ class Job:
 def failure(job: FineTuningJob) -> JobFailedError:
     """Return why a job has no result, in the host's own words where there are any."""
     error = job.error  # healthy jobs carry an error object of nulls
-    if job.status == "failed":
+    if ending_of(job) == "failed":
         text = (error and error.message) or "the host gave no reason"
         return JobFailedError(
             f"Job {job.id} failed: {text}", code=(error and error.code) or None, param=(error and error.param) or None

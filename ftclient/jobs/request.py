@@ -40,7 +40,7 @@ class JobRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     integrations: Sequence[Mapping[str, Any]] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the create body that this host understands."""
+    """Further fields of the create body that this host understands, in their places: objects are merged."""
 
     def check_host(self, host: Host) -> None:
         """Refuse what `host` cannot do, before anything is sent.
@@ -65,6 +65,10 @@ class JobRequest:
             )
         if self.valid is not None:
             host.require("validation_file", "take a validation file")
+        elif self.method.type in host.needs_validation:
+            raise UnsupportedError(
+                f"{host.title} tunes by {self.method.type} only with a validation file: pass valid=..."
+            )
 
     def body(self, *, training_file: str, validation_file: str | None, run_id: str | None = None) -> dict[str, Any]:
         """Return the create body; what was not chosen is not in it."""
@@ -81,4 +85,13 @@ class JobRequest:
             "integrations": [dict(each) for each in self.integrations] or None,
             "local": (self.local.body() or None) if self.local else None,
         }
-        return {**{key: value for key, value in chosen.items() if value is not None}, **self.extra_body}
+        return _merged({key: value for key, value in chosen.items() if value is not None}, self.extra_body)
+
+
+def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both; objects that both have are merged in turn, and elsewhere `more` wins."""
+    made = dict(body)
+    for key, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(made.get(key), Mapping)
+        made[key] = _merged(made[key], value) if both else value
+    return made

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftclient.errors import FtclientError
-from ftclient.jobs.follow import ENDED
+from ftclient.jobs.follow import ending_of
 from ftclient.keep.folder import KeepFolder, safe_name
 from ftclient.keep.inventory import NOT_TRIED, WORKS, Tuned
 from ftclient.wire import errors_of
@@ -88,7 +88,7 @@ def _steps(client: Client, folder: KeepFolder, job_id: str) -> Iterator[tuple[st
         ),
     }
     for name, step in parts.items():
-        if latest.status not in ENDED or not folder.has(f"{at}/{name}"):
+        if ending_of(latest) is None or not folder.has(f"{at}/{name}"):
             yield f"{name} of {job_id}", step
     for file_id in filter(None, (latest.training_file, latest.validation_file, *(latest.result_files or ()))):
         name = f"files/{safe_name(file_id)}.{'csv' if file_id in (latest.result_files or ()) else 'jsonl'}"

@@ -61,7 +61,7 @@ def inventory(client: Client, *, today: dt.date | None = None, ask: bool = False
     found = [_of_job(client, job, listed, day, ask=ask) for job in jobs if job is not None]
     of_jobs = {each.model for each in found}
     for name, model in listed.items():
-        if name.startswith("ft:") and ":ckpt-step-" not in name and name not in of_jobs:
+        if base_of(name) != name and ":ckpt-step-" not in name and name not in of_jobs:
             found.append(
                 _tuned(
                     client, name, listed, day, job_id=None, created_at=model.created, calls=_chat(client, name, ask=ask)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, UnsupportedError
+from ftclient.jobs.follow import ending_of
 from ftclient.jobs.methods import DPO, Supervised
 from ftclient.keep.download import job_of
 from ftclient.keep.folder import KeepFolder, safe_name
@@ -73,7 +74,7 @@ def train_again(client: Client, plan: Plan, *, anew: bool = False) -> Job:
             if error.code != "idempotency_key_reused":
                 raise
             continue  # somebody with another home has begun it there
-        if job.latest is None or job.latest.status not in ("failed", "cancelled"):
+        if job.latest is None or ending_of(job.latest) in (None, "succeeded"):
             return job
     raise AssertionError  # the numbers never end
 

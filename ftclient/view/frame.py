@@ -68,7 +68,7 @@ class Frame:
             count = f" {course.step}/{course.total_steps} {share:4.0%}"
             lines.append(_bar(share, width - len(count), plain=plain).append(count))
         facts = []
-        if scene.tokens_per_s and not scene.ended:
+        if scene.tokens_per_s and not scene.ending:
             facts.append(f"{scene.tokens_per_s:,.0f} tokens/s")
         if scene.job:
             facts.append(clock(scene.elapsed_s(self.now)))
@@ -121,7 +121,7 @@ def _path(scene: Scene, *, plain: bool, names: bool) -> Text:
         return text.append(status, style="dim")
     at = steps.index(status)
     for i, step in enumerate(steps):
-        if i < at or scene.status == "succeeded":
+        if i < at or scene.ending == "succeeded":
             mark, style = "+" if plain else "✓", "green"
         elif i == at:
             mark, style = (">" if plain else "●"), "bold red" if status in _BAD else "bold"

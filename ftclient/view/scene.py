@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ftclient.hosts import Host
-from ftclient.jobs.follow import ENDED, Poll
+from ftclient.jobs.follow import Ending, Poll, ending_of
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
@@ -91,9 +91,9 @@ class Scene:
         return self.job.status if self.job else "connecting"
 
     @property
-    def ended(self) -> bool:
-        """Whether nothing more will come."""
-        return self.status in ENDED
+    def ending(self) -> Ending | None:
+        """How it has ended; None while it goes on."""
+        return ending_of(self.job) if self.job else None
 
     def elapsed_s(self, now: float) -> float:
         """Return the age of the job; once it has ended, how long it took."""

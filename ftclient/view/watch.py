@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 
 from ftclient.errors import BackendError, FtclientError
-from ftclient.jobs.follow import ENDED, Poll
+from ftclient.jobs.follow import ENDED, Poll, ending_of
 from ftclient.jobs.job import Job
 from ftclient.view.frame import Frame
 from ftclient.view.plain import Lines
@@ -145,7 +145,7 @@ def _details(job: Job, poll: Poll) -> dict[str, object]:
 def earlier_best(job: Job) -> FineTuningJobCheckpoint | None:
     """Return the checkpoint that did best of a job that has ended well, where it is not the last."""
     seen = job.latest
-    if seen is None or seen.status != "succeeded" or not seen.validation_file:
+    if seen is None or ending_of(seen) != "succeeded" or not seen.validation_file:
         return None
     try:
         result = job.result()

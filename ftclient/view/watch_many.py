@@ -183,7 +183,7 @@ def endings(scenes: Sequence[Scene]) -> list[str]:
     """Return a line for each job that failed, and for each whose best checkpoint is not the last."""
     lines = []
     for scene in scenes:
-        told = ending(scene)[:1] if scene.status == "failed" else best_checkpoint(scene)
+        told = ending(scene)[:1] if scene.ending == "failed" else best_checkpoint(scene)
         if told:
             lines.append(f"{printable(scene.job_id)}: {' '.join(line.strip() for line in told)}")
     return lines
@@ -222,5 +222,5 @@ def _last(series: dict[int, float]) -> str:
 
 
 def _left(scene: Scene, now: float) -> str:
-    left_s = None if scene.ended else scene.remaining_s(now)
+    left_s = None if scene.ending else scene.remaining_s(now)
     return clock(left_s) if left_s is not None else ""

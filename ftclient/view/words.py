@@ -43,17 +43,17 @@ def method_of(job: FineTuningJob) -> str:
 
 def ending(scene: Scene) -> list[str]:
     """Return what to do with a job that has ended or waits; [] while it goes on."""
-    job = scene.job
+    job, end = scene.job, scene.ending
     if job is None:
         return []
-    if job.status == "succeeded" and job.fine_tuned_model:
+    if end == "succeeded" and job.fine_tuned_model:
         name = printable(job.fine_tuned_model)
         tokens = f", trained on {job.trained_tokens:,} tokens" if job.trained_tokens else ""
         return [f"Your model{tokens}:", f"  {name}", *best_checkpoint(scene), *_use(scene, name)]
-    if job.status == "failed":
+    if end == "failed":
         said = job.error and job.error.message
         return [f"Failed: {printable(said) if said else 'the host gave no reason'}"]
-    if job.status == "cancelled":
+    if end == "cancelled":
         return ["Cancelled."]
     if scene.status == "paused":
         return ["Paused. Go on with:", f"  {scene.command} resume {job.id}"]

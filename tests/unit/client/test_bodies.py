@@ -86,8 +86,11 @@ def test_the_run_id_travels_beside_the_users_metadata() -> None:
 
 
 def test_fields_that_only_one_host_knows_go_through() -> None:
-    request = JobRequest(model="m", train=EXAMPLES, extra_body={"l2_multiplier": 0.1})
-    assert request.body(training_file="f", validation_file=None)["l2_multiplier"] == 0.1
+    more = {"method": {"dpo": {"hyperparameters": {"l2_multiplier": 0.1}}}, "priority": 1}
+    request = JobRequest(model="m", train=EXAMPLES, method=DPO(beta=0.2), extra_body=more)
+    body = request.body(training_file="f", validation_file=None)
+    assert body["priority"] == 1
+    assert body["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "l2_multiplier": 0.1}}}
 
 
 def test_azures_training_type_goes_by_its_own_name_and_is_nowhere_unless_chosen() -> None:

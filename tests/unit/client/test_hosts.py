@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ftclient import DPO, BackendError, Client, Dataset, LocalOptions, UnsupportedError, hosts
+from ftclient import DPO, BackendError, Client, Dataset, LocalOptions, Reinforcement, UnsupportedError, hosts
 from ftclient.jobs.request import JobRequest
 
 
@@ -96,6 +96,14 @@ def test_a_training_type_that_azure_does_not_know_is_refused_with_those_it_knows
     request = JobRequest(model="m", train=EXAMPLES, training_type="Standard")
     with pytest.raises(UnsupportedError, match="it knows standard, globalStandard, developerTier"):
         request.check_host(hosts.AZURE)
+
+
+def test_reinforcement_at_azure_needs_a_validation_file() -> None:
+    method = Reinforcement(grader={"type": "string_check"})
+    JobRequest(model="o4-mini", train=EXAMPLES, method=method).check_host(hosts.OPENAI)
+    JobRequest(model="o4-mini", train=EXAMPLES, valid=EXAMPLES, method=method).check_host(hosts.AZURE)
+    with pytest.raises(UnsupportedError, match="only with a validation file"):
+        JobRequest(model="o4-mini", train=EXAMPLES, method=method).check_host(hosts.AZURE)
 
 
 def test_local_options_never_go_to_a_hosted_host() -> None:

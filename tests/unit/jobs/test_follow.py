@@ -167,8 +167,7 @@ def test_a_clock_that_is_set_changes_nothing(connect, data, monkeypatch) -> None
     heard = []
     job.wait(timeout_s=60, on_event=lambda event: heard.append(event.id))
     assert heard == listed(client, job.id)
-    with Console(file=io.StringIO(), width=80) as console:
-        assert watch(job, console=console).status == "succeeded"
+    assert watch(job, console=Console(file=io.StringIO(), width=80)).status == "succeeded"
 
 
 def test_whoever_waits_can_hear_each_event(connect, data) -> None:
@@ -195,6 +194,27 @@ def test_a_failed_job_raises_the_hosts_own_words(connect, data) -> None:
         job.wait(timeout_s=60)
     assert raised.value.code == "out_of_memory"
     assert job.id in str(raised.value)
+
+
+def in_other_words(body: bytes) -> bytes:
+    """Call the ends of jobs as some hosts do."""
+    return body.replace(b'"status":"succeeded"', b'"status":"completed"').replace(
+        b'"status":"failed"', b'"status":"error"'
+    )
+
+
+def test_hosts_with_other_words_for_the_end_are_understood(connect, data, proxy) -> None:
+    client = connect()
+    proxy.choose = lambda _: Fault(edit=in_other_words)
+    result = start(client, data).wait(timeout_s=60)
+    assert (result.job.status, result.model) == ("completed", result.job.fine_tuned_model)
+    console = Console(file=io.StringIO(), width=80)
+    assert watch(client.job(result.job_id), console=console).status == "completed"
+    assert f"chat {result.model}" in console.file.getvalue()
+    failing = start(client, data, speed="immediate", fail_at_step=3, fail_code="out_of_memory")
+    with pytest.raises(JobFailedError, match="failed on purpose") as raised:
+        failing.wait(timeout_s=60)
+    assert raised.value.code == "out_of_memory"
 
 
 def test_a_cancelled_job_is_no_result(connect, data) -> None:
