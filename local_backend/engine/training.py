@@ -12,13 +12,12 @@ import torch
 from local_backend.engine import adapters
 from local_backend.engine.checkpoint import Progress, save_resume_point, whole_folder
 from local_backend.engine.device import Machine, choose_machine
-from local_backend.engine.frozen import FrozenStates, frozen_blocks, kept_share
+from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of
+from local_backend.engine.forecast.size import size_of
+from local_backend.engine.frozen import FrozenStates, frozen_blocks
 from local_backend.engine.matmul import uses_onednn
-from local_backend.engine.memory import available_bytes
 from local_backend.engine.network import Network, load_network
 from local_backend.engine.objective import Objective, Preference, Supervised
-from local_backend.engine.packing import fitting_micro_batch_tokens
-from local_backend.engine.recompute import recomputes, step_bytes
 from local_backend.engine.rows import Row, read_rows, step_indices
 from local_backend.engine.schedule import rate_factor, resolve_rate
 from local_backend.engine.template import Rendered, Template
@@ -53,6 +52,8 @@ class Run:
     """Of the base model."""
     saves_adapter: bool
     """Whether what it leaves is an adapter on the base model; else it is a whole model."""
+    choice: Choice
+    """How it is computed."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -91,9 +92,7 @@ class Run:
 
     def first_progress(self) -> Progress:
         """Where a run starts that has no resume point."""
-        asked = (self.task.local.get("runtime") or {}).get("micro_batch_tokens")
-        fitting = fitting_micro_batch_tokens(sequences(self.step_rows(0)), kept_share=kept_share(self.network.model))
-        return Progress(micro_batch_tokens=asked or fitting, setting=self.setting())
+        return Progress(micro_batch_tokens=self.choice.micro_batch_tokens, setting=self.setting())
 
     def keep_frozen(self, between: Callable[[], None]) -> None:
         """Compute once what lies below the lowest trained block, where there is enough of it and room on disk."""
@@ -124,7 +123,7 @@ class Run:
             if self.saves_adapter:
                 adapters.save_adapter(self.network.model, new, base=self.base, tune=self.options)
             else:
-                save_whole(self.network.model, new, tokenizer_from=self.base.path)
+                save_whole(self.network.model, new, tokenizer_from=self.base.path, beside=folder.parent)
         return folder
 
     def save_resume_point(self, progress: Progress) -> None:
@@ -152,6 +151,7 @@ class Run:
             "loss_tokens_per_epoch": sum(w != 0 for row in self.rows for part in row.parts for w in part.weights),
             "packing": self.network.packing,
             "checkpointing": not self.network.keeps_blocks,
+            "micro_batch_reason": self.choice.reason,
             "kept_frozen_bytes": self.network.frozen.n_bytes if self.network.frozen else 0,
         }
 
@@ -176,7 +176,7 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
     network = _network(task, base, template, machine)
     n_parameters = network.model.num_parameters()
     options, saves_adapter = _choose_weights(task, network)
-    _choose_checkpointing(task, network, [*rows, *valid_rows])
+    choice = _choose_how(task, network, rows, valid_rows, saves_whole=not saves_adapter)
     rate = resolve_rate(
         task.local,
         multiplier=task.hyperparameters.learning_rate_multiplier,
@@ -200,6 +200,7 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
         rate,
         n_parameters=n_parameters,
         saves_adapter=saves_adapter,
+        choice=choice,
     )
 
 
@@ -225,20 +226,15 @@ def _network(task: Task, base: ModelDir, template: Template, machine: Machine) -
     return load_network(folder, machine)
 
 
-def _choose_checkpointing(task: Task, network: Network, rows: list[Row]) -> None:
-    """Compute blocks again in the backward pass where that is asked for, or the longest example needs it."""
-    model = network.model
-    n_trained = sum(parameter.numel() for _, parameter in network.parameters())
-    needed = step_bytes(
-        model.config,
-        n_kept_blocks=model.config.get_text_config().num_hidden_layers - frozen_blocks(model),
-        n_trained=n_trained,
-        n_tokens=max(row.n_tokens for row in rows),
-        item_bytes=network.machine.dtype.itemsize,
-    )
-    runtime = task.local.get("runtime") or {}
-    if recomputes(runtime, needed_bytes=needed, available_bytes=available_bytes(network.machine.device)):
+def _choose_how(task: Task, network: Network, rows: list[Row], valid_rows: list[Row], *, saves_whole: bool) -> Choice:
+    """Choose how many tokens to compute at once, and whether blocks are computed again in the backward pass."""
+    size = size_of(network.model, saves_whole=saves_whole, is_packed=network.is_packed)
+    demand = demand_of(rows, valid_rows, size=size, batch_size=task.hyperparameters.batch_size, machine=network.machine)
+    budget = budget_bytes(network.machine.device, is_job=True)
+    choice = choose(demand, task.local.get("runtime") or {}, budget_bytes=budget)
+    if choice.checkpointing:
         network.recompute_blocks()
+    return choice
 
 
 def _objective(task: Task, network: Network) -> Objective:

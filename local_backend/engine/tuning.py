@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from local_backend.engine import adapters
+from local_backend.engine import adapters, decoder
 from local_backend.engine.projection import AdaptedLinear
 from local_backend.engine.quiet import quiet
 from local_backend.task import JobError
@@ -27,6 +29,7 @@ TOKENIZER_FILES = (
     "merges.txt",
 )
 """What a whole model needs beside its weights to be used on its own."""
+_FROZEN_PART, _TRAINED_PART = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
 def choose_weights(model: Any, options: Mapping[str, Any], *, seed: int) -> None:
@@ -59,13 +62,48 @@ def merge_adapters(model: nn.Module) -> None:
         _replace(model, name, _merged_linear(layer))
 
 
-def save_whole(model: Any, folder: Path, *, tokenizer_from: Path) -> None:
-    """Write weights (with updates merged), configuration and tokenizer into an existing folder."""
+def save_whole(model: Any, folder: Path, *, tokenizer_from: Path, beside: Path | None = None) -> None:
+    """Write weights (with updates merged), configuration and tokenizer into an existing folder.
+
+    Where most weights don't train, those stand in a file of their own, which checkpoints of one job share: if a folder
+    in `beside` has it already, it is linked instead of written again.
+    """
+    frozen = _frozen_weights(model)
     with merged_for_now(model), quiet():
-        model.save_pretrained(folder)
+        if frozen:
+            _save_in_two(model, frozen, folder, beside=beside)
+        else:
+            model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, folder / name)
+
+
+def _frozen_weights(model: Any) -> dict[str, torch.Tensor]:
+    """What doesn't train, by name, if that is most of the model and files name it as the module tree does."""
+    if not decoder.supports(model.config) or any(adapters.adapted_layers(model)):
+        return {}
+    frozen = {name: weight.detach() for name, weight in model.named_parameters() if not weight.requires_grad}
+    n_frozen = sum(weight.numel() for weight in frozen.values())
+    return frozen if 2 * n_frozen > model.num_parameters() else {}
+
+
+def _save_in_two(model: Any, frozen: Mapping[str, torch.Tensor], folder: Path, *, beside: Path | None) -> None:
+    """Write the trained weights, and write or link the others, as two parts with an index."""
+    trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    model.save_pretrained(folder, state_dict=dict(trained))  # which it empties
+    (folder / "model.safetensors").rename(folder / _TRAINED_PART)
+    known = next(beside.glob(f"*/{_FROZEN_PART}"), None) if beside else None
+    try:
+        if known is None:
+            raise FileNotFoundError
+        (folder / _FROZEN_PART).hardlink_to(known)
+    except OSError:  # no such file yet, or a file system without links
+        save_file(dict(frozen), folder / _FROZEN_PART, metadata={"format": "pt"})
+    places = {**dict.fromkeys(frozen, _FROZEN_PART), **dict.fromkeys(trained, _TRAINED_PART)}
+    size = sum(weight.numel() * weight.itemsize for weight in (*frozen.values(), *trained.values()))
+    index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(places.items()))}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 @contextmanager

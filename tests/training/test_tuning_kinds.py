@@ -78,6 +78,29 @@ def test_a_saved_whole_model_is_the_trained_one(kind, tmp_path):
     assert not list(adapters.adapted_layers(network.model))
 
 
+@pytest.mark.parametrize("options", [{"type": "last_layers", "n": 1}, {"type": "head"}], ids=lambda o: o["type"])
+@pytest.mark.parametrize("shape", ["llama", "gemma3"])
+def test_checkpoints_share_the_weights_that_do_not_train(shape, options, tmp_path):
+    network = network_of(tiny_model(shape, dtype=torch.float32))
+    choose_weights(network.model, options, seed=0)
+    optimizer = torch.optim.SGD([parameter for _, parameter in network.parameters()], lr=0.1)
+    answers = []
+    for name in ("step-1", "step-2"):
+        network.train_step(SEQUENCES, max_tokens=1000)
+        optimizer.step()
+        (tmp_path / name).mkdir()
+        save_whole(network.model, tmp_path / name, tokenizer_from=tmp_path / "none", beside=tmp_path)
+        reloaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name, dtype=torch.float32)
+        ids = torch.tensor([SEQUENCES[0].ids])
+        with torch.no_grad():
+            answers.append(reloaded(ids).logits)
+            assert torch.allclose(answers[-1], network.model(ids).logits, atol=1e-5)
+    assert not torch.allclose(*answers, atol=1e-5)
+    first, second = (tmp_path / name / "model-00001-of-00002.safetensors" for name in ("step-1", "step-2"))
+    assert first.samefile(second)
+    assert first.stat().st_size > 2 * (first.parent / "model-00002-of-00002.safetensors").stat().st_size
+
+
 @pytest.mark.parametrize("options", [{"type": "last_layers", "n": 2}, {"type": "head"}])
 @pytest.mark.parametrize("shape", ["llama", "gemma3"])
 def test_kept_states_of_frozen_blocks_change_nothing(shape, options, tmp_path):

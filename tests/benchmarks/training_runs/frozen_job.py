@@ -7,9 +7,11 @@ Prints one JSON line: seconds, losses, and the operations that the maths needs.
 import hashlib
 import json
 import resource
+import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import local_backend.engine  # noqa: F401 - before torch: it sets OpenMP's wait policy
@@ -34,6 +36,7 @@ class Watch:
         self.begun = time.perf_counter(), time.process_time()
         self.fill_s = self.fill_cpu_s = 0.0
         self.reports: list[StepReport] = []
+        self.cpu_s: list[float] = []
 
     def started(self, facts: dict) -> None:  # noqa: ARG002 - the recorder's interface
         """The frozen blocks have been computed, if they are kept."""
@@ -41,8 +44,9 @@ class Watch:
             self.fill_s, self.fill_cpu_s = time.perf_counter() - self.begun[0], time.process_time() - self.begun[1]
 
     def step(self, report: StepReport) -> Signal:
-        """Keep the report."""
+        """Keep the report, and how much processor time had been taken by then."""
         self.reports.append(report)
+        self.cpu_s.append(time.process_time())
         return Signal.CANCEL if len(self.reports) == self.n_steps else Signal.GO_ON
 
     def checkpoint(self, **_: object) -> None:
@@ -97,7 +101,8 @@ def _figures(run: Run, watch: Watch, kind: str) -> dict:
         "fill_s": watch.fill_s,
         "fill_cpu_s": watch.fill_cpu_s,
         "steps_s": sum(report.extra["seconds"] for report in watch.reports),
-        "cpu_s": time.process_time() - watch.begun[1],
+        "step_cpu_s": statistics.median(after - before for before, after in pairwise(watch.cpu_s)),
+        "n_steps": len(watch.reports),
         "job_s": time.perf_counter() - watch.begun[0],
         "losses": [report.train_loss for report in watch.reports[: run.steps_per_epoch]],
         "frozen_flops": sum(count.frozen(one) for one in packs),
