@@ -34,11 +34,6 @@ def frozen_blocks(model: Any) -> int:
     return trains.index(True) if True in trains else len(trains)
 
 
-def kept_share(model: Any) -> float:
-    """Share of the blocks that keep something for the backward pass: the frozen ones below the first trained do not."""
-    return 1.0 - frozen_blocks(model) / int(model.config.get_text_config().num_hidden_layers)
-
-
 class FrozenStates:
     """What the first `n_blocks` blocks say of all tokens of a job.
 

@@ -1,7 +1,7 @@
 """Blocks that are computed again in the backward pass, so that all they keep for it is their input (T, D).
 
 The same operations run on the same numbers, so nothing about the result changes, on CPUs to the last bit. It costs a
-second forward pass: a third more time with adapters, a quarter with whole weights.
+second forward pass: up to half as much time again with adapters, a third with whole weights.
 """
 
 from __future__ import annotations
@@ -26,33 +26,6 @@ def recomputes(runtime: Mapping[str, Any], *, needed_bytes: int, available_bytes
     """
     asked = runtime.get("checkpointing", "auto")
     return needed_bytes > available_bytes if asked in {"auto", None} else bool(asked)
-
-
-def step_bytes(
-    config: Any, *, n_kept_blocks: int, n_trained: int, n_tokens: int, item_bytes: int, is_recomputed: bool = False
-) -> int:
-    """What a step on `n_tokens` tokens takes beyond the weights.
-
-    That is gradient and two moments (fp32) of `n_trained` trained weights, and what `n_kept_blocks` blocks from the
-    lowest trained one on keep for the backward pass.
-    """
-    kept = kept_bytes_per_token(config, n_blocks=n_kept_blocks, is_recomputed=is_recomputed, item_bytes=item_bytes)
-    return 3 * 4 * n_trained + kept * n_tokens
-
-
-def kept_bytes_per_token(config: Any, *, n_blocks: int, is_recomputed: bool, item_bytes: int = 4) -> int:
-    """What the backward pass through `n_blocks` blocks wants kept for each token.
-
-    A block keeps its two norms' inputs, queries, keys, values and their mix, and gate and up. If it is computed again,
-    it keeps its input, and one block at a time the rest.
-    """
-    text = config.get_text_config()
-    width: int = text.hidden_size
-    head_dim = getattr(text, "head_dim", None) or width // text.num_attention_heads
-    groups = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    block = 2 * width + 2 * head_dim * (text.num_attention_heads + groups) + 2 * text.intermediate_size
-    numbers = n_blocks * width + min(1, n_blocks) * block if is_recomputed else n_blocks * block
-    return int(item_bytes * numbers)
 
 
 def recomputed(block: Block, x_TD: torch.Tensor, weights: Sequence[nn.Parameter]) -> torch.Tensor:
