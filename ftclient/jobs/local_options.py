@@ -75,8 +75,8 @@ class Runtime(_Frozen):
     """Most tokens computed at once; None lets the backend choose. It never changes the result."""
     threads: Annotated[int, Field(ge=1)] | None = None
     checkpointing: bool | Literal["auto"] = "auto"
-    """Keep only what goes into each block and compute the rest again for the gradient: less memory, up to half as much time
-    again, the same result. "auto" does so where the longest example would not fit otherwise."""
+    """Keep only what goes into each block and compute the rest again for the gradient: less memory, up to half as much
+    time again, the same result. "auto" does so where the longest example would not fit otherwise."""
 
 
 class Augment(_Frozen):
