@@ -8,7 +8,21 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ftclient.cli import ask, demo, evaluate, job_list, jobs, keep, launch, machine, plan, prepare, stock, watching
+from ftclient.cli import (
+    ask,
+    compare,
+    demo,
+    evaluate,
+    job_list,
+    jobs,
+    keep,
+    launch,
+    machine,
+    plan,
+    prepare,
+    stock,
+    watching,
+)
 from ftclient.cli import check as check_command
 from ftclient.cli.session import BackendOption, HomeOption, JsonOption, current, say, with_globals
 from ftclient.errors import (
@@ -62,8 +76,22 @@ def root(
 
 
 def _register_all() -> None:
-    _commands = (demo, check_command, prepare, plan, launch, job_list, watching, jobs, stock, ask, evaluate, machine, keep)
-    for module in _commands:
+    for module in (
+        demo,
+        check_command,
+        prepare,
+        plan,
+        launch,
+        job_list,
+        watching,
+        jobs,
+        stock,
+        ask,
+        evaluate,
+        compare,
+        machine,
+        keep,
+    ):
         module.register(app)
     for info in app.registered_commands:
         if info.callback:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,7 @@ class Index:
         self._embed = embed
         self._embedder = embedder if embed else ""
         self._db = _open(path, embedder=self._embedder)
+        self._lock = threading.Lock()
         self._ready: _Search | None = None
 
     def __enter__(self) -> Self:
@@ -95,6 +97,10 @@ class Index:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
         """Close the file."""
         self._db.close()
 
@@ -137,11 +143,11 @@ class Index:
         )
 
     def search(self, question: str, *, k: int = 4) -> list[Hit]:
-        """Return the passages that fit a question best, best first."""
-        if self._ready is None:
-            self._ready = _Search(self._db)
+        """Return the passages that fit a question best, best first. Threads may search side by side."""
+        with self._lock:
+            ready = self._ready = self._ready or _Search(self._db)
         vector = self._embed([question])[0] if self._embed else None
-        return self._ready.best(question, vector, k=k)
+        return ready.best(question, vector, k=k)
 
     def _take(self, document: documents.Document) -> None:
         """Replace what the index holds of a document, all or nothing."""
@@ -230,7 +236,7 @@ def _unit(vectors: Any) -> Any:
 def _open(path: Path, *, embedder: str) -> sqlite3.Connection:
     """Open the file; one of another version or embedder starts empty, since all in it can be made again."""
     try:
-        db = sqlite3.connect(path, timeout=30)
+        db = sqlite3.connect(path, timeout=30, check_same_thread=False)
         db.execute("PRAGMA foreign_keys = ON")
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and tables != {"meta", "documents", "passages"}:

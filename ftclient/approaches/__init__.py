@@ -1,0 +1,8 @@
+"""Was tuning the right answer? The same test questions by prompting, retrieval, transfer learning and fine-tuning."""
+
+from ftclient.approaches.compare import compare
+from ftclient.approaches.outcome import Outcome, Outcomes
+from ftclient.approaches.verdict import Verdict
+from ftclient.approaches.wishes import ApproachName, Wishes
+
+__all__ = ["ApproachName", "Outcome", "Outcomes", "Verdict", "Wishes", "compare"]

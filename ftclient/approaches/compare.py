@@ -1,0 +1,272 @@
+"""From training data, test questions and documents to outcomes: train what has to be trained, ask everybody."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from ftclient.approaches import training
+from ftclient.approaches.asks import Ask, asks_of, options_of
+from ftclient.approaches.library import Library
+from ftclient.approaches.outcome import Outcomes
+from ftclient.approaches.prompts import uncited
+from ftclient.approaches.training import Follow, Trained
+from ftclient.approaches.wishes import APPROACHES, TITLES, ApproachName, Wishes
+from ftclient.cost.plan import Plan
+from ftclient.data import Dataset
+from ftclient.errors import BudgetError, FtclientError, UnsupportedError
+from ftclient.evaluate import spending
+from ftclient.evaluate.asking import Asker
+from ftclient.evaluate.compare import Comparison
+from ftclient.evaluate.questions import Answer, Question, questions_of
+from ftclient.evaluate.retrieval import cited
+from ftclient.evaluate.store import AnswerStore
+from ftclient.evaluate.task import task_of
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
+
+    from ftclient.client import Client
+    from ftclient.jobs.job import Job
+
+Tell = Callable[[str], None]
+"""Told in words what happens next."""
+Progress = Callable[[int, int], None]
+"""Told of answers received and answers in all, of one approach."""
+
+_TIMED = 3
+"""Questions that are asked one at a time, for the time that a call takes."""
+_TRAINED: tuple[ApproachName, ...] = ("head", "lora", "full")
+
+
+def compare(
+    client: Client,
+    train: Dataset,
+    test: Dataset,
+    *,
+    model: str,
+    wishes: Wishes | None = None,
+    tell: Tell | None = None,
+    progress: Progress | None = None,
+    follow: Follow | None = None,
+) -> Outcomes:
+    """Answer the test questions by every approach that the data and the host allow.
+
+    Jobs and answers of an earlier call with the same data and settings are used again.
+
+    Args:
+        client: Where models are trained and asked.
+        train: What is learnt from, and what examples in the prompt are taken from.
+        test: Questions with their answers. A key `source` beside `messages` names the document that has the answer.
+        model: The base model.
+        wishes: What is to be compared, and how.
+        tell: Told in words what happens next.
+        progress: Told of answers received and answers in all, for each approach.
+        follow: Waits for a job; None waits in silence.
+
+    Raises:
+        BudgetError: It may cost more than was allowed; nothing was trained or asked.
+        DataError: A file or the documents cannot be used.
+        JobFailedError: A job failed.
+        UnsupportedError: An approach that was asked for by name is not possible here.
+    """
+    with ExitStack() as stack:
+        run = _Run(client, train, test, model=model, wishes=wishes or Wishes(), tell=tell or _say_nothing)
+        run.open_library(stack)
+        plans = run.plans()
+        run.check_budget(plans)
+        trained = {name: run.train(name, plan, follow or _wait) for name, plan in plans.items()}
+        asker = Asker(client.openai, client.host, stack.enter_context(AnswerStore(client.home)))
+        return run.outcomes(asker, trained, progress or _count_nothing)
+
+
+class _Run:
+    """One comparison on its way."""
+
+    def __init__(
+        self, client: Client, train: Dataset, test: Dataset, *, model: str, wishes: Wishes, tell: Tell
+    ) -> None:
+        self._client = client
+        self._train = train
+        self._model = model
+        self._wishes = wishes
+        self._tell = tell
+        self._questions = questions_of(test)
+        self._examples = questions_of(train)
+        self._task = task_of(self._questions)
+        self._library: Library | None = None
+        self._skipped: dict[ApproachName, str] = {}
+
+    def open_library(self, stack: ExitStack) -> None:
+        """Bring the index of the documents up to date."""
+        docs = self._wishes.docs
+        if not self._is_wanted("rag"):
+            return
+        if docs is None:
+            self._skip("rag", "Name a folder with documents: --docs DIR.")
+            return
+        self._tell(f"Reading {docs}")
+        library = Library(docs, home=self._client.home, n_passages=self._wishes.n_passages)
+        self._library = stack.enter_context(library)
+
+    def plans(self) -> dict[ApproachName, Plan]:
+        """Plan the jobs; what nobody asked for by name and cannot be trained is skipped, with the reason."""
+        found: dict[ApproachName, Plan] = {}
+        for name in filter(self._is_wanted, _TRAINED):
+            why_not = self._why_not(name)
+            if why_not is not None:
+                self._skip(name, why_not)
+                continue
+            plan = self._plan(name)
+            if plan is not None:
+                found[name] = plan
+        return found
+
+    def check_budget(self, plans: Mapping[ApproachName, Plan]) -> None:
+        """Refuse what may cost more than was allowed."""
+        limit, host = self._wishes.max_cost_usd, self._client.host
+        if limit is None or host.is_local:
+            return
+        most = spending.spending(host, self._asked(plans), n_stored=0).most_usd
+        costs = [plan.cost_usd for plan in plans.values()]
+        if most is None or None in costs:
+            raise BudgetError(
+                f"Not every price at {host.title} is known, so the comparison cannot be kept under ${limit}. "
+                "Name prices in a file (--prices FILE), or leave the limit away."
+            )
+        total = most + sum((cost for cost in costs if cost is not None), Decimal(0))
+        if total > Decimal(str(limit)):
+            raise BudgetError(f"The comparison may cost up to ${total:.2f}, more than the limit of ${limit}.")
+
+    def train(self, name: ApproachName, plan: Plan, follow: Follow) -> Trained:
+        """Run a job to its end."""
+        self._tell(f"Training: {TITLES[name]}")
+        return training.run(self._client, name, plan, follow=follow)
+
+    def outcomes(self, asker: Asker, trained: Mapping[ApproachName, Trained], progress: Progress) -> Outcomes:
+        """Ask by all approaches."""
+        asks = self._asks({name: each.model for name, each in trained.items()})
+        host = self._client.host
+        answers: dict[ApproachName, list[Answer]] = {}
+        latency_s: dict[ApproachName, float] = {}
+        for name, ask in asks.items():
+            self._tell(f"Asking: {TITLES[name]}")
+            answers[name] = self._answers(asker, ask, progress)
+            if host.is_local:
+                latency_s[name] = self._latency_s(ask)
+        costs = {str(name): spending.cost_of(host, asks[name].model, answers[name]) for name in asks}
+        given = {str(name): self._comparable(name, answers[name]) for name in asks}
+        return Outcomes(
+            comparison=Comparison(questions=self._questions, given=given, task=self._task, costs_usd=costs),
+            models={name: ask.model for name, ask in asks.items()},
+            trained=trained,
+            latency_s=latency_s,
+            skipped=self._skipped,
+            ranking=self._library.ranking(self._questions) if self._library else None,
+            documents=self._library.changes if self._library else None,
+            cited=self._cited(answers.get("rag")),
+            good_enough=self._wishes.good_enough,
+        )
+
+    def _comparable(self, name: ApproachName, answers: list[Answer]) -> list[Answer]:
+        """Leave citations out, but where brackets may be part of the answer."""
+        if name != "rag" or self._task.kind in {"json", "calls"}:
+            return answers
+        return [uncited(answer) for answer in answers]
+
+    def _is_wanted(self, name: ApproachName) -> bool:
+        return name in (self._wishes.approaches or APPROACHES)
+
+    def _skip(self, name: ApproachName, why: str) -> None:
+        """Leave an approach out, unless somebody asked for it by name."""
+        if self._wishes.approaches:
+            raise UnsupportedError(f"{TITLES[name]}: {why}")
+        self._skipped[name] = why
+
+    def _why_not(self, name: ApproachName) -> str | None:
+        """Say why an approach makes no sense here; None if it does."""
+        host = self._client.host
+        if name in {"head", "full"} and not host.is_local:
+            return f"{host.title} does not offer it."
+        if name == "head" and self._task.kind != "labels":
+            return f"It is for classification; here {self._task.reason}."
+        return None
+
+    def _plan(self, name: ApproachName) -> Plan | None:
+        try:
+            return training.plan(self._client, name, self._train, model=self._model, wishes=self._wishes)
+        except FtclientError as error:
+            if self._wishes.approaches:
+                raise
+            self._skipped[name] = str(error)
+            return None
+
+    def _asks(self, trained: Mapping[ApproachName, str]) -> dict[ApproachName, Ask]:
+        asks = asks_of(
+            model=self._model,
+            examples=self._examples,
+            library=self._library,
+            trained=trained,
+            wishes=self._wishes,
+        )
+        return {name: ask for name, ask in asks.items() if self._is_wanted(name)}
+
+    def _answers(self, asker: Asker, ask: Ask, progress: Progress) -> list[Answer]:
+        n_done = 0
+
+        def done() -> None:
+            nonlocal n_done
+            n_done += 1
+            progress(n_done, len(self._questions))
+
+        def answer(question: Question) -> Answer:
+            options = options_of(question, self._questions, self._wishes)
+            return asker.answer(ask.model, ask.messages(question), options)
+
+        return asker.each(answer, self._questions, done=done)
+
+    def _latency_s(self, ask: Ask) -> float:
+        """Time some calls, one at a time; the first one is not counted, since it may load the model."""
+        return statistics.median([self._timed_s(ask, each) for each in self._questions[: _TIMED + 1]][1:] or [0.0])
+
+    def _timed_s(self, ask: Ask, question: Question) -> float:
+        options = options_of(question, self._questions, self._wishes)
+        started = time.perf_counter()
+        self._client.chat(ask.model, ask.messages(question), **options)
+        return time.perf_counter() - started
+
+    def _cited(self, answers: Sequence[Answer] | None) -> float | None:
+        if answers is None or self._library is None:
+            return None
+        pairs = zip(self._questions, answers, strict=True)
+        return sum(bool(cited(answer.text, self._library.find(each))) for each, answer in pairs) / len(answers)
+
+    def _asked(self, plans: Mapping[ApproachName, Plan]) -> list[spending.Asked]:
+        """What is asked at most; a tuned model is priced by its base's name."""
+        asks = self._asks({name: f"ft:{plan.model}:compare" for name, plan in plans.items()})
+        return [
+            spending.Asked(
+                model=ask.model,
+                prompt_tokens=spending.prompt_tokens(self._model, ask.messages(question), question.tools),
+                answer_tokens=int(options_of(question, self._questions, self._wishes)["max_tokens"]),
+            )
+            for ask in asks.values()
+            for question in self._questions
+        ]
+
+
+def _wait(job: Job) -> FineTuningJob:
+    job.wait()
+    return job.refresh()
+
+
+def _say_nothing(_text: str) -> None:
+    pass
+
+
+def _count_nothing(_done: int, _total: int) -> None:
+    pass

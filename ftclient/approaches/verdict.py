@@ -1,0 +1,124 @@
+"""What to do, in plain words: the least effort that is enough, or the best if nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftclient.approaches.wishes import APPROACHES, TITLES, ApproachName
+from ftclient.evaluate import stats
+from ftclient.evaluate.compare import SURE
+from ftclient.evaluate.compare_view import figure_text
+
+if TYPE_CHECKING:
+    from ftclient.approaches.outcome import Outcome, Outcomes
+
+_CLOSE = 0.03
+"""Approaches this near to each other are told apart by effort alone, unless chance is no likely reason."""
+
+_ADVICE: dict[ApproachName, str] = {
+    "base": "Do not tune: the base model does this already.",
+    "examples": "Do not tune: put examples into the prompt.",
+    "rag": "Do not tune: let the model read your documents (RAG).",
+    "head": "Transfer learning is enough: train the output layer alone.",
+    "lora": "Fine-tune with LoRA.",
+    "full": "Fine-tune all weights.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What to do, and why."""
+
+    choice: ApproachName
+    advice: str
+    reasons: Sequence[str]
+
+    @property
+    def is_to_tune(self) -> bool:
+        """Whether anything is to be trained."""
+        return self.choice in {"head", "lora", "full"}
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as plain values."""
+        return {"choice": self.choice, "tune": self.is_to_tune, "advice": self.advice, "reasons": list(self.reasons)}
+
+
+def judge(outcomes: Outcomes) -> Verdict:
+    """Return the verdict on what was measured."""
+    best = outcomes.outcomes[0]
+    by_effort = sorted(outcomes.outcomes, key=lambda each: APPROACHES.index(each.name))
+    choice = next(each for each in by_effort if each is best or _is_enough(outcomes, each, best))
+    reasons = [_first(outcomes, choice, best), *_against(outcomes, choice), *_costs(choice, best), *_doubts(outcomes)]
+    return Verdict(choice=choice.name, advice=_ADVICE[choice.name], reasons=reasons)
+
+
+def _is_enough(outcomes: Outcomes, one: Outcome, best: Outcome) -> bool:
+    """Whether an approach may stand for the best: as good but for chance, and near to it or good enough by itself."""
+    metric = outcomes.comparison.main.metric
+    if metric.lower_is_better or p_value(outcomes, one.name, best.name) < SURE:
+        return False
+    return best.figure.value - one.figure.value <= _CLOSE or one.figure.value >= outcomes.good_enough
+
+
+def p_value(outcomes: Outcomes, one: ApproachName, other: ApproachName) -> float:
+    """Return how often chance alone would part two approaches as far, on the same questions."""
+    main = outcomes.comparison.main
+    a, b = main.values[one], main.values[other]
+    if main.metric.is_binary:
+        better = sum(after > before for before, after in zip(a, b, strict=True))
+        return stats.mcnemar(better, sum(after < before for before, after in zip(a, b, strict=True)))
+    return stats.paired_bootstrap(a, b, main.metric.total)[1]
+
+
+def _first(outcomes: Outcomes, choice: Outcome, best: Outcome) -> str:
+    text = f"{_named(outcomes, choice)} on {len(outcomes.comparison.questions)} test questions"
+    if choice is best:
+        return f"{text}; nothing did better."
+    p = p_value(outcomes, choice.name, best.name)
+    return f"{text}; {_named(outcomes, best)} is no real difference (p = {p:.2f}), and takes more effort."
+
+
+def _against(outcomes: Outcomes, choice: Outcome) -> list[str]:
+    """Say what the less costly approaches lack."""
+    found = []
+    for other in sorted(outcomes.outcomes, key=lambda each: APPROACHES.index(each.name)):
+        if other.name == choice.name:
+            break
+        p = p_value(outcomes, other.name, choice.name)
+        how = "clearly less" if p < SURE else f"less, but that may be chance (p = {p:.2f})"
+        found.append(f"{_named(outcomes, other)}: {how}.")
+    return found
+
+
+def _costs(choice: Outcome, best: Outcome) -> list[str]:
+    if best.trained is None and choice.trained is None:
+        return []
+    trained = choice.trained or best.trained
+    assert trained is not None  # noqa: S101 - one of the two was trained
+    money = "" if not trained.cost_usd else f" and ${trained.cost_usd:.2f}"
+    verb = "takes" if choice.trained else "would take"
+    return [f"Training {verb} {trained.seconds:.0f} s{money}, once for each change of the data."]
+
+
+def _doubts(outcomes: Outcomes) -> list[str]:
+    figure, n = outcomes.outcomes[0].figure, len(outcomes.comparison.questions)
+    width = figure.interval.high - figure.interval.low
+    found = []
+    if width > 0.2:  # noqa: PLR2004 - a fifth: answers of "about 60 to 80 %" decide little
+        found.append(f"{n} questions leave room for chance: with four times as many, intervals are half as wide.")
+    ranking = outcomes.ranking
+    if ranking is not None and ranking.hit_rate < outcomes.good_enough:
+        found.append(
+            f"Retrieval found the right source among {ranking.k} passages for {ranking.hit_rate:.0%} of the questions: "
+            "better documents or more passages would help it."
+        )
+    return found
+
+
+def _named(outcomes: Outcomes, outcome: Outcome) -> str:
+    metric = outcomes.comparison.main.metric
+    low, high = (figure_text(bound, metric) for bound in outcome.figure.interval)
+    value = figure_text(outcome.figure.value, metric)
+    return f"{TITLES[outcome.name].capitalize()}: {metric.title} {value} ({low} to {high})"

@@ -1,0 +1,87 @@
+"""How outcomes look in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ftclient.approaches.wishes import TITLES
+from ftclient.evaluate.compare_view import figure_text
+from ftclient.view.words import clock
+
+if TYPE_CHECKING:
+    from ftclient.approaches.outcome import Outcome, Outcomes
+
+_BAR_CELLS = 16
+
+
+def render(outcomes: Outcomes) -> RenderableType:
+    """Return the table of approaches, best first, and the verdict with its reasons."""
+    verdict = outcomes.verdict
+    reasons = [Padding(Text(f"- {reason}"), (0, 0, 0, 2)) for reason in verdict.reasons]
+    left_out = [Text(f"Not tried: {TITLES[name]}. {why}", style="dim") for name, why in outcomes.skipped.items()]
+    return Group(
+        _table(outcomes), *_retrieval(outcomes), *left_out, Text(), Text(verdict.advice, style="bold"), *reasons
+    )
+
+
+def _table(outcomes: Outcomes) -> Table:
+    comparison = outcomes.comparison
+    metric = comparison.main.metric
+    table = Table(
+        title=f"{len(comparison.questions)} test questions",
+        caption=f"{comparison.kind.reason}; in brackets: 95 % intervals; alone: right by this approach only",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("approach", overflow="fold")
+    table.add_column(metric.title)
+    for name in ("alone", "training", "a call", "prompt"):
+        table.add_column(name, justify="right")
+    for outcome in outcomes.outcomes:
+        low, high = (figure_text(bound, metric).rstrip("%") for bound in outcome.figure.interval)
+        value = (figure_text(outcome.figure.value, metric), "bold")
+        figure = Text.assemble(_bar(outcome, is_share=metric.is_share), value, (f" ({low}-{high})", "dim"))
+        table.add_row(
+            outcome.title, figure, f"{outcome.alone:.0%}", _training(outcome), _call(outcome), _prompt(outcome)
+        )
+    return table
+
+
+def _bar(outcome: Outcome, *, is_share: bool) -> str:
+    if not is_share:
+        return ""
+    full = round(outcome.figure.value * _BAR_CELLS)
+    return "━" * full + " " * (_BAR_CELLS - full) + " "
+
+
+def _training(outcome: Outcome) -> str:
+    if outcome.trained is None:
+        return "-"
+    money = f" ${outcome.trained.cost_usd:.2f}" if outcome.trained.cost_usd else ""
+    return f"{clock(outcome.trained.seconds)}{money}"
+
+
+def _call(outcome: Outcome) -> str:
+    seconds = "-" if outcome.latency_s is None else f"{outcome.latency_s:.2f} s"
+    return f"{seconds} ${outcome.call_usd:.5f}" if outcome.call_usd else seconds
+
+
+def _prompt(outcome: Outcome) -> str:
+    return "-" if outcome.prompt_tokens is None else f"{outcome.prompt_tokens:,.0f} tokens"
+
+
+def _retrieval(outcomes: Outcomes) -> list[RenderableType]:
+    documents, ranking = outcomes.documents, outcomes.ranking
+    if documents is None:
+        return []
+    text = f"Retrieval: {documents.n_passages:,} passages of {documents.n_documents:,} documents"
+    if outcomes.cited is not None:
+        text += f"; {outcomes.cited:.0%} of the answers cite one"
+    if ranking is not None:
+        text += f"; the source is among {ranking.k} for {ranking.hit_rate:.0%} (MRR {ranking.mean_reciprocal_rank:.2f})"
+    return [Text(text + ".", style="dim"), *(Text(f"Left out: {why}", style="yellow") for why in documents.skipped)]

@@ -1,0 +1,145 @@
+"""`ftclient compare`: prompting, retrieval, transfer learning and fine-tuning on the same test questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+from typing_extensions import Self
+
+from ftclient.cli.downloads import fetch_model
+from ftclient.cli.session import connected, current, err, say, show, show_json
+
+if TYPE_CHECKING:
+    from openai.types.fine_tuning import FineTuningJob
+    from rich.progress import Progress
+
+    from ftclient.jobs.job import Job
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        epilog="[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m[/bold]\n\n"
+        "[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m --docs handbook --html page.html[/bold]\n\n"
+        "[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m --only base,examples,lora --epochs 4[/bold]"
+    )(compare)
+
+
+def compare(  # noqa: PLR0913 - an argument an option
+    train: Annotated[Path, typer.Argument(help="What to learn from: chat JSONL.", exists=True, dir_okay=False)],
+    test: Annotated[
+        Path, typer.Argument(help="Questions with their answers, kept apart.", exists=True, dir_okay=False)
+    ],
+    *,
+    model: Annotated[str, typer.Option(help="The base model.")],
+    docs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Documents that answers can be looked up in: txt, md, html, pdf.")
+    ] = None,
+    valid: Annotated[Path | None, typer.Option(metavar="FILE", help="What training looks at along the way.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Of base, examples, rag, head, lora, full. (default: all)")
+    ] = None,
+    shots: Annotated[int, typer.Option(min=0, max=64, help="Examples in the prompt.")] = 4,
+    passages: Annotated[int, typer.Option(min=1, max=50, help="Passages in the prompt.")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, max=50, help="Passes over the training data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=256, help="Examples an optimizer step.")] = None,
+    enough: Annotated[
+        float, typer.Option(min=0, max=1, help="From where on less effort is enough, though more may do a bit better.")
+    ] = 0.9,
+    max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more in all.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with all answers.")] = None,
+    lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
+) -> None:
+    """Find out whether to tune at all: the same questions by every approach, with quality, time and cost.
+
+    Jobs and answers are kept: the same call after Ctrl-C, an error, or a crash goes on from there.
+    """
+    from ftclient.approaches import Wishes
+    from ftclient.approaches import compare as compare_approaches
+    from ftclient.data import Dataset
+
+    wishes = Wishes(
+        docs=docs,
+        approaches=_chosen(only),
+        valid=Dataset.read(valid) if valid else None,
+        n_shots=shots,
+        n_passages=passages,
+        n_epochs=epochs,
+        batch_size=batch_size,
+        good_enough=enough,
+        max_cost_usd=max_cost,
+    )
+    with connected() as client, _Bar() as bar:
+        fetch_model(client, model)
+        outcomes = compare_approaches(
+            client,
+            Dataset.read(train),
+            Dataset.read(test),
+            model=model,
+            wishes=wishes,
+            tell=say,
+            progress=bar.tell,
+            follow=_follow,
+        )
+    if html is not None:
+        outcomes.to_html(html, title=test.name, lang=lang)
+        say(f"Wrote {html}")
+    show_json(outcomes.to_json()) if current.as_json else show(outcomes)
+
+
+def _chosen(only: str | None) -> Any:
+    from ftclient.approaches import ApproachName
+
+    if only is None:
+        return None
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    known = get_args(ApproachName)
+    if not names or not set(names) <= set(known):
+        raise typer.BadParameter(f"choose of {', '.join(known)}", param_hint="--only")
+    return names
+
+
+def _follow(job: Job) -> FineTuningJob:
+    """Show a job in the live view to its end."""
+    from ftclient.view.watch import watch
+
+    return watch(job, console=err(), command=current.command)
+
+
+class _Bar:
+    """A bar of answers on a terminal; it goes away when all have answered, so that jobs can be shown."""
+
+    def __init__(self) -> None:
+        self._shown: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end()
+
+    def tell(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if not err().is_terminal:
+            return
+        if self._shown is None:
+            self._shown = _new_bar(total)
+        self._shown.update(self._shown.task_ids[0], completed=done)
+        if done == total:
+            self._end()
+
+    def _end(self) -> None:
+        shown, self._shown = self._shown, None
+        if shown is not None:
+            shown.stop()
+
+
+def _new_bar(total: int) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    bar = Progress(TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), console=err(), transient=True)
+    bar.add_task("", total=total)
+    bar.start()
+    return bar

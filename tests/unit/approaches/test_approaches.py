@@ -1,0 +1,178 @@
+"""Whether to tune at all: prompts, outcomes, verdicts, and the command on the simulated backend."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from ftclient import Client, Dataset
+from ftclient.approaches import Outcomes, Wishes, compare
+from ftclient.approaches.prompts import choose_shots, with_shots
+from ftclient.approaches.training import Trained
+from ftclient.approaches.wishes import ApproachName
+from ftclient.errors import DataError, UnsupportedError
+from ftclient.evaluate.compare import Comparison
+from ftclient.evaluate.questions import Answer, Question, questions_of
+from ftclient.evaluate.retrieval.index import Hit
+from ftclient.evaluate.retrieval.passages import Passage
+
+N = 40
+LABELS = ("praise", "complaint")
+
+
+def example(text: str, answer: str, **more: str) -> dict[str, object]:
+    """One example of a chat file."""
+    messages = [{"role": "system", "content": "Label."}, {"role": "user", "content": text}]
+    return {"messages": [*messages, {"role": "assistant", "content": answer}], **more}
+
+
+def outcomes(rights: dict[ApproachName, int]) -> Outcomes:
+    """Outcomes in which each approach got the first so many of 40 questions right."""
+    questions = questions_of([example(f"text {number}", LABELS[number % 2]) for number in range(N)])
+    given = {
+        name: [
+            Answer(text=question.expected if number < n_right else "?", prompt_tokens=10, answer_tokens=1, seconds=1.0)
+            for number, question in enumerate(questions)
+        ]
+        for name, n_right in rights.items()
+    }
+    trained = {
+        name: Trained(model=f"ft:{name}", job_id="ftjob-1", seconds=60, cost_usd=Decimal(0), trained_tokens=9)
+        for name in rights
+        if name in {"head", "lora", "full"}
+    }
+    return Outcomes(
+        comparison=Comparison(questions=questions, given=dict(given), costs_usd=dict.fromkeys(given, Decimal(2))),
+        models=dict.fromkeys(rights, "m"),
+        trained=trained,
+    )
+
+
+@pytest.mark.parametrize(
+    ("rights", "choice", "is_to_tune"),
+    [
+        ({"base": 38, "examples": 38, "lora": 40}, "base", False),
+        ({"base": 10, "examples": 37, "lora": 38}, "examples", False),
+        ({"base": 2, "examples": 10, "rag": 36, "lora": 12}, "rag", False),
+        ({"base": 2, "examples": 10, "lora": 36, "full": 36}, "lora", True),
+        ({"base": 2, "lora": 20, "full": 36}, "full", True),
+        ({"base": 20, "head": 39, "lora": 40}, "head", True),
+        ({"base": 28, "lora": 31}, "lora", True),
+    ],
+)
+def test_the_least_effort_that_is_enough_is_advised(
+    rights: dict[ApproachName, int], choice: str, *, is_to_tune: bool
+) -> None:
+    found = outcomes(rights)
+    assert (found.verdict.choice, found.verdict.is_to_tune) == (choice, is_to_tune)
+    assert found.verdict.reasons
+    assert ("Do not tune" in found.verdict.advice) is not is_to_tune
+
+
+def test_what_chance_may_explain_is_called_so() -> None:
+    reasons = " ".join(outcomes({"base": 28, "lora": 31}).verdict.reasons)
+    assert "may be chance" in reasons
+    assert "leave room for chance" in reasons
+    assert "clearly less" in " ".join(outcomes({"base": 2, "lora": 36}).verdict.reasons)
+
+
+def test_equals_are_ranked_by_effort_and_shares_are_counted() -> None:
+    found = outcomes({"base": 10, "lora": 30, "full": 30})
+    assert [each.name for each in found.outcomes] == ["lora", "full", "base"]
+    assert [each.alone for each in found.outcomes] == [0, 0, 0]
+    assert outcomes({"base": 10, "lora": 30}).outcome("lora").alone == pytest.approx(0.5)
+    lora = found.outcome("lora")
+    assert lora.call_usd == Decimal(2) / N
+    assert (lora.prompt_tokens, lora.latency_s) == (10, 1.0)
+    assert lora.figure.interval.low < 0.75 < lora.figure.interval.high
+
+
+def test_examples_of_all_answers_come_into_the_prompt() -> None:
+    many = questions_of([*(example("x" * n, "praise") for n in range(1, 9)), example("a long one" * 9, "complaint")])
+    shots = choose_shots(many, 3)
+    assert [shot.expected for shot in shots] == ["praise", "complaint", "praise"]
+    messages = with_shots(many[0], shots)
+    assert [each["role"] for each in messages] == ["system", *["user", "assistant"] * 3, "user"]
+    assert messages[-1] == {"role": "user", "content": "x"}
+    assert choose_shots(many, 0) == []
+
+
+def test_examples_cite_the_passage_that_has_their_answer() -> None:
+    def find(question: Question) -> list[Hit]:
+        texts = ("Nothing of use here.", "The card costs 5 euros.") if question.text == "Card?" else ("Other.",)
+        return [
+            Hit(
+                passage=Passage(document="a.md", number=number, heading="", text=text),
+                score=1,
+                word_rank=1,
+                meaning_rank=None,
+            )
+            for number, text in enumerate(texts, start=1)
+        ]
+
+    shot, asked = questions_of([example("Card?", "5 euros"), example("Door?", "code 7")])
+    messages = with_shots(asked, [shot], shown=find)
+    assert messages[2] == {"role": "assistant", "content": "5 euros [2]"}
+    assert "[1] Other." in messages[-1]["content"]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Training data, test questions that name their source, and documents."""
+    train, test, docs = tmp_path / "train.jsonl", tmp_path / "test.jsonl", tmp_path / "docs"
+    train.write_text("".join(json.dumps(example(f"question {n}", f"answer {n}")) + "\n" for n in range(12)))
+    test.write_text(
+        json.dumps(example("What does a card cost?", "5 euros", source="cards.md"))
+        + "\n"
+        + json.dumps(example("Where is the door?", "In hall A", source="none.md"))
+        + "\n"
+    )
+    docs.mkdir()
+    (docs / "cards.md").write_text("# Cards\n\nA card costs 5 euros.\n")
+    return train, test, docs
+
+
+def test_every_approach_is_tried_once(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    train, test, docs = files
+    told: list[str] = []
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        first = compare(
+            client,
+            Dataset.read(train),
+            Dataset.read(test),
+            model="smollm2-135m",
+            wishes=Wishes(docs=docs),
+            tell=told.append,
+        )
+        again = compare(client, Dataset.read(train), Dataset.read(test), model="smollm2-135m", wishes=Wishes(docs=docs))
+        assert len(client.jobs()) == 2, "jobs are found again"
+    assert set(first.comparison.given) == {"base", "examples", "rag", "lora", "full"}
+    assert "classification" in first.skipped["head"]
+    assert {name: job.job_id for name, job in first.trained.items()} == {
+        name: job.job_id for name, job in again.trained.items()
+    }
+    assert all(answer.is_stored for given in again.comparison.given.values() for answer in given)
+    assert first.ranking is not None
+    assert (first.ranking.n_questions, first.ranking.hit_rate) == (2, 0.5)
+    assert any(text.startswith("Training") for text in told)
+    page = first.to_html(tmp_path / "page.html", title="test")
+    assert "examples" in page
+    kept = json.loads(json.dumps(first.to_json(), default=str))
+    assert {each["approach"] for each in kept["outcomes"]} == set(first.comparison.given)
+    assert kept["retrieval"]["n_documents"] == 1
+
+
+def test_what_was_asked_for_by_name_is_not_skipped_in_silence(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    train, test, _docs = files
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        data = Dataset.read(train), Dataset.read(test)
+        with pytest.raises(UnsupportedError, match="--docs"):
+            compare(client, *data, model="smollm2-135m", wishes=Wishes(approaches=("base", "rag")))
+        with pytest.raises(DataError, match="no such folder"):
+            compare(client, *data, model="smollm2-135m", wishes=Wishes(docs=tmp_path / "none"))
+    hosted = Client.at("https://host.example/v1", api_key="k", home=tmp_path / "home")
+    with hosted, pytest.raises(UnsupportedError):
+        compare(hosted, *data, model="m", wishes=Wishes(approaches=("full",)))
