@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -26,6 +28,21 @@ from local_backend.store.database import now
 from local_backend.task import Answer, ChatRequest, Delta, TokenLogprob
 
 router = APIRouter(prefix="/v1/chat")
+
+
+_MOST_WAITERS = 1_000
+"""Threads that wait for pieces of answers. They have room of their own: forty answers at once would otherwise take all
+threads of the server, and nothing else would be heard until one of them moves."""
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("_limiter")
+
+
+def _waiters() -> anyio.CapacityLimiter:
+    """The room for waiting threads of this event loop."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        _limiter.set(made := anyio.CapacityLimiter(_MOST_WAITERS))
+        return made
 
 
 @dataclass(frozen=True)
@@ -98,7 +115,7 @@ class _Deltas:
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         """Yield the deltas as they come."""
-        while (delta := await run_in_threadpool(self.pull)) is not None:
+        while (delta := await anyio.to_thread.run_sync(self.pull, limiter=_waiters())) is not None:
             yield delta
 
     def pull(self) -> Delta | None:
