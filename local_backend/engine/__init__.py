@@ -119,6 +119,13 @@ class TorchEngine:
 
     def score(self, model: ModelRef, examples: Sequence[Mapping[str, Any]]) -> Sequence[Scored]:
         """Say how likely the model finds the last answer of each example."""
+        from local_backend.engine.classify.routing import classifier_dir, refuse_untuned
+        from local_backend.engine.weights import ensure
+
+        base = ensure(model.base, self._settings).path
+        if classifier_dir(model, base) is not None:
+            raise UserError("A classifier gives labels and no texts.", "model", "scoring_not_supported")
+        refuse_untuned(base)
         scores: Sequence[Scored] = self._speaking().score(model, examples)
         return scores
 
