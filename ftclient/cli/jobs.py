@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ftclient.cli.options import JobArgument
-from ftclient.cli.session import as_object, connected, current, say, show, show_json, show_table
-from ftclient.jobs.curves import find_overfitting
+from ftclient.cli.session import as_object, connected, current, out, say, show, show_json, show_table
+from ftclient.jobs.curves import best_checkpoint, find_overfitting
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]ftclient cancel ftjob-abc123[/bold]")(cancel)
     app.command(epilog="[bold]ftclient pause ftjob-abc123[/bold]")(pause)
     app.command(epilog="[bold]ftclient resume ftjob-abc123[/bold]")(resume)
-    app.command(epilog="[bold]ftclient checkpoints ftjob-abc123[/bold]")(checkpoints)
+    app.command(
+        epilog="[bold]ftclient checkpoints ftjob-abc123[/bold]\n\n"
+        '[bold]ftclient chat "$(ftclient checkpoints ftjob-abc123 --best)" "My lamp flickers."[/bold]'
+    )(checkpoints)
     app.command(epilog="[bold]ftclient metrics ftjob-abc123 --plot curves.svg[/bold]")(metrics)
 
 
@@ -52,17 +55,29 @@ def resume(job: JobArgument) -> None:
         _show(client.job(job).resume())
 
 
-def checkpoints(job: JobArgument) -> None:
-    """List the usable models along the way of a job, oldest first."""
+def checkpoints(
+    job: JobArgument,
+    *,
+    best: Annotated[bool, typer.Option("--best", help="Only the one that did best in validation.")] = False,
+) -> None:
+    """List the usable models along the way of a job, oldest first; the one that did best in validation is marked."""
     with connected() as client:
-        found = client.job(job).checkpoints()
+        at_host = client.job(job)
+        found = at_host.checkpoints()
+        name = at_host.latest and at_host.latest.fine_tuned_model
+        chosen = best_checkpoint(found, at_host.metrics() if found else [], model=name or None)
     if current.as_json:
-        show_json([as_object(each) for each in found])
-    elif not found:
+        show_json([as_object(each) for each in found if not best or each is chosen])
+    elif chosen is None:
         say("There are no checkpoints yet: they are made at the end of epochs.")
+    elif best:
+        show(chosen.fine_tuned_model_checkpoint)
     else:
-        rows = [(str(each.step_number), _loss(each), each.fine_tuned_model_checkpoint) for each in found]
-        show_table(("step", "loss", "model"), rows)
+        rows = [
+            (str(each.step_number), _loss(each), "best" if each is chosen else "", each.fine_tuned_model_checkpoint)
+            for each in found
+        ]
+        show_table(("step", "loss", "", "model"), rows)
 
 
 def metrics(
@@ -70,7 +85,7 @@ def metrics(
     *,
     plot: Annotated[Path | None, typer.Option(help="Write the curves to this .svg or .png file, too.")] = None,
 ) -> None:
-    """Print loss and accuracy by step, and say when the job has overfitted."""
+    """Print loss and accuracy by step, with curves on a terminal, and say when the job has overfitted."""
     with connected() as client:
         found = client.job(job).metrics()
     if plot:
@@ -96,6 +111,10 @@ def _plot(rows: list[StepMetrics], path: Path, job_id: str) -> None:
 
 
 def _show_metrics(rows: list[StepMetrics]) -> None:
+    if out().is_terminal:
+        from ftclient.view.curves import Curves
+
+        show(Curves(rows))
     names = [name for name in _COLUMNS if any(getattr(row, name) is not None for row in rows)]
     cells = [(str(row.step), *[_number(getattr(row, name)) for name in names]) for row in rows]
     show_table(("step", *[_COLUMNS[name] for name in names]), cells)

@@ -177,6 +177,8 @@ def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_wa
 
     assert here.data("metrics", job["id"])[-1]["train_loss"] > 0
     assert here.data("checkpoints", job["id"])[-1]["object"] == "fine_tuning.job.checkpoint"
+    assert here("checkpoints", job["id"], "--best") == 0
+    assert here.out().strip() in [each["fine_tuned_model_checkpoint"] for each in here.data("checkpoints", job["id"])]
     assert here.data("events", job["id"])[-1]["message"] == "The job has successfully completed"
     assert here("events", job["id"], "--follow", "--json") == 0
     assert [json.loads(line) for line in here.out().splitlines()] == here.data("events", job["id"])

@@ -7,8 +7,9 @@ from typing import Any
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
-from ftclient import Host, hosts
+from ftclient import Host, StepMetrics, hosts
 from ftclient.jobs.follow import Poll
+from ftclient.view.curves import Curves
 from ftclient.view.scene import Scene
 
 BORN = 1_790_000_000
@@ -98,6 +99,21 @@ def best_kept() -> Scene:
     made = done()
     made.best = FineTuningJobCheckpoint.construct(step_number=40, fine_tuned_model_checkpoint=made.job.fine_tuned_model)
     return made
+
+
+def curves() -> Curves:
+    """Return the curves of a job whose accuracy was measured too."""
+    return Curves(
+        [
+            StepMetrics(
+                step=n,
+                train_loss=2.5 / (1 + n / 10),
+                train_mean_token_accuracy=1 - 0.8 / (1 + n / 10),
+                **({"full_valid_loss": 2.6 / (1 + n / 10)} if n % 20 == 0 else {}),
+            )
+            for n in range(1, 121)
+        ]
+    )
 
 
 def several() -> list[Scene]:

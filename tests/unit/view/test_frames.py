@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from ftclient.jobs.follow import Poll
+from ftclient.view.curves import Curves
 from ftclient.view.frame import Frame
 from ftclient.view.scene import Scene
 from ftclient.view.watch_many import last_table
@@ -22,6 +23,7 @@ from tests.unit.view.scenes import (
     BORN,
     at_azure,
     best_kept,
+    curves,
     done,
     event,
     half_way,
@@ -36,7 +38,7 @@ GOLDEN = Path(__file__).with_name("golden")
 
 
 def draw(
-    shown: Scene | Sequence[Scene],
+    shown: Scene | Curves | Sequence[Scene],
     *,
     width: int = 80,
     height: int = 40,
@@ -55,7 +57,10 @@ def draw(
         _environ={},
     )
     now = BORN + 60.0
-    console.print(Frame(shown, now) if isinstance(shown, Scene) else last_table(shown, now=now, width=width))
+    if isinstance(shown, Scene):
+        console.print(Frame(shown, now))
+    else:
+        console.print(shown if isinstance(shown, Curves) else last_table(shown, now=now, width=width))
     return file.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]  # a BytesIO
 
 
@@ -91,6 +96,9 @@ FRAMES = {
     ),
     "cancelled": lambda: draw(scene(Poll(job("cancelled", finished_at=BORN + 9), [step(1, 120, 2.5)]))),
     "paused": lambda: draw(scene(Poll(job("paused"), [step(1, 120, 2.5)]))),
+    "pausing": lambda: draw(scene(Poll(job("pausing"), [step(1, 120, 2.5)]))),
+    "curves": lambda: draw(curves()),
+    "curves_40_ascii": lambda: draw(curves(), width=40, encoding="ascii"),
     "unknown_status": lambda: draw(scene(Poll(job("being_polished", hyperparameters=None), []))),
     "no_answer": lambda: draw(scene(Poll(job(), [step(1, 120, 2.5)]), Poll(None, (), "OpenAI cannot be reached."))),
 }
@@ -108,7 +116,7 @@ def test_a_picture_is_the_golden_one(name: str) -> None:
 @pytest.mark.parametrize("width", [20, 40, 79, 200])
 @pytest.mark.parametrize("height", [10, 18, 24, 50])
 def test_a_picture_is_never_wider_than_the_terminal(width: int, height: int) -> None:
-    for shown in (half_way(), done(), overfitted(), at_azure(), scene(), several()):
+    for shown in (half_way(), done(), overfitted(), at_azure(), scene(), several(), curves()):
         lines = draw(shown, width=width, height=height).splitlines()
         assert max(map(len, lines)) <= width
 
