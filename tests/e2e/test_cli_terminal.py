@@ -101,6 +101,11 @@ class Terminal:
         """Type something."""
         os.write(self._master, text.encode())
 
+    def hang_up(self) -> int:
+        """Close the terminal's window, and return how the command took it."""
+        os.close(self._master)
+        return self.process.wait(timeout=60)
+
     def end(self) -> int:
         """Read what is left, and return the exit code."""
         self.read_until(None)
@@ -117,6 +122,17 @@ def test_ctrl_c_leaves_the_view_with_130_and_the_job_succeeds(job_id: str, env: 
     assert "Traceback" not in terminal.output
     done = subprocess.run([*FT, "watch", job_id, "--json"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0
+    assert json.loads(done.stdout)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+def test_a_closed_terminal_ends_the_view_and_the_job_succeeds(job_id: str, env: dict[str, str], is_deaf: bool) -> None:  # noqa: FBT001 - a case of the table
+    """Also of a command that does not hear the hang-up, as under nohup, and then writes to nobody."""
+    deaf = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] if is_deaf else []
+    terminal = Terminal([*deaf, *FT, "watch", job_id], env, columns=80)
+    terminal.read_until(r"Step \d+/60")
+    assert terminal.hang_up() != 0
+    done = subprocess.run([*FT, "watch", job_id, "--json"], env=env, capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["status"] == "succeeded"
 
 
