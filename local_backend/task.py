@@ -200,8 +200,18 @@ class Forecast:
     longest_example_tokens: int
     context_tokens: int
     time_s: float
+    """From the creation of the job to its end."""
     memory_bytes: int
+    """At the worst moment."""
     notes: Sequence[str] = ()
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    """How it would be computed, under the names that the facts of the job will have; and why."""
+    memory: Mapping[str, int] = field(default_factory=dict)
+    """`memory_bytes`, term by term."""
+    time: Mapping[str, float] = field(default_factory=dict)
+    """`time_s`, part by part."""
+    energy_kwh: float | None = None
+    """None where the device does not tell its power."""
 
 
 class Engine(Protocol):

@@ -78,6 +78,10 @@ def plan(body: CreateJob, here: Here) -> JSONResponse:
             "n_steps": n_steps(n_examples, n_epochs=numbers.n_epochs, batch_size=numbers.batch_size),
             "time_s": forecast.time_s,
             "memory_bytes": forecast.memory_bytes,
+            "energy_kwh": forecast.energy_kwh,
+            **forecast.choices,
+            "memory": dict(forecast.memory),
+            "time": dict(forecast.time),
             "notes": list(forecast.notes),
         }
     )

@@ -73,10 +73,11 @@ class TorchEngine:
 
     def forecast(self, task: Task) -> Forecast:
         """Count tokens by the model's own template and say what time and memory the task would take."""
-        from local_backend.engine.forecast import forecast
+        from local_backend.engine.forecast.estimate import forecast
         from local_backend.engine.weights import ensure
 
-        return forecast(task, base=ensure(task.model.base, self._settings))
+        folder = self._settings.cache / "calibration"
+        return forecast(task, base=ensure(task.model.base, self._settings), folder=folder)
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering."""

@@ -3,7 +3,7 @@
 import pytest
 
 from local_backend.engine import loop
-from local_backend.engine.forecast import forecast
+from local_backend.engine.forecast.estimate import forecast
 from local_backend.engine.training import prepare
 from local_backend.task import UserError
 from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
