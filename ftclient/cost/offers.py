@@ -242,10 +242,12 @@ def _notes(
 def _local_offer(plan: Plan | None, counts: _Counts, asked: dict[str, Any] | None) -> Offer | None:
     """Return the row of the user's own machine, with time and energy where its backend has worked them out."""
     local = plan if plan and plan.host.is_local else None
-    if local is None and not counts.report(hosts.LOCAL, OPEN_MODEL).ok:
+    # What OpenAI accepts is accepted here, too: the local rules are asked only about what it refuses.
+    judge = hosts.OPENAI if counts.report(hosts.OPENAI, OPEN_MODEL).ok else hosts.LOCAL
+    if local is None and not counts.report(judge, OPEN_MODEL).ok:
         return None
-    tokens = local.tokens if local else counts.tokens(hosts.LOCAL, OPEN_MODEL)
-    n = local.n_examples if local else counts.report(hosts.LOCAL, OPEN_MODEL).n_examples
+    tokens = local.tokens if local else counts.tokens(judge, OPEN_MODEL)
+    n = local.n_examples if local else counts.report(judge, OPEN_MODEL).n_examples
     energy = local.machine.energy_usd if local and local.machine else None
     return Offer(
         host=hosts.LOCAL,
