@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from local_backend.api.backend import Backend, Here
 from local_backend.api.chat_requests import CreateChat, refuse_unsupported
 from local_backend.api.errors import ApiError, error_body, to_api_error
+from local_backend.api.tool_calls import CallReader
 from local_backend.names import new_id
 from local_backend.store.database import now
 from local_backend.task import Answer, ChatRequest, Delta, TokenLogprob
@@ -178,16 +179,30 @@ async def _collected(
             if delta.finish_reason is not None:
                 reasons[delta.index] = delta.finish_reason
         group.cancel_scope.cancel()
-    choices: list[dict[str, Any]] = [
+    choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": texts[index], "refusal": None, "annotations": []},
+            **_message(texts[index], reasons.get(index, "stop"), chat),
             "logprobs": _show_logprobs(logprobs[index], chat),
-            "finish_reason": reasons.get(index, "stop"),
         }
         for index in range(chat.n)
     ]
     return {**head.fields("chat.completion"), "choices": choices, "usage": _usage(answer, n_tokens)}
+
+
+def _message(text: str, reason: str, chat: ChatRequest) -> dict[str, Any]:
+    """The message of one choice, and why it ends."""
+    reader = CallReader(chat.tools)
+    said = reader.feed(text)
+    rest, calls = reader.end()
+    message: dict[str, Any] = {"role": "assistant", "content": said + rest, "refusal": None, "annotations": []}
+    if calls:
+        message = {**message, "content": said.strip() or None, "tool_calls": calls}
+    return {"message": message, "finish_reason": _reason(reason, calls)}
+
+
+def _reason(reason: str, calls: Sequence[Any]) -> str:
+    return "tool_calls" if calls and reason == "stop" else reason
 
 
 async def _cancel_on_hangup(request: Request, scope: anyio.CancelScope) -> None:
@@ -203,12 +218,13 @@ async def _stream(
     usage: dict[str, Any] = {"usage": None} if with_usage else {}
     fields = {**head.fields("chat.completion.chunk"), **usage}
     n_tokens = 0
+    readers = [CallReader(chat.tools) for _ in range(chat.n)]
     try:
         for index in range(chat.n):
             yield _event(fields, [_chunk_choice(index, {"role": "assistant", "content": "", "refusal": None})])
         async for delta in deltas:
             n_tokens += delta.n_tokens
-            for choice in _chunk_choices(delta, chat):
+            for choice in _chunk_choices(delta, chat, readers[delta.index]):
                 yield _event(fields, [choice])
         if with_usage:
             yield _event({**fields, "usage": _usage(answer, n_tokens)}, [])
@@ -223,11 +239,18 @@ def _event(fields: dict[str, Any], choices: list[dict[str, Any]]) -> bytes:
     return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _chunk_choices(delta: Delta, chat: ChatRequest) -> Iterator[dict[str, Any]]:
-    if delta.text or delta.logprobs:
-        yield _chunk_choice(delta.index, {"content": delta.text}, logprobs=_show_logprobs(delta.logprobs, chat))
+def _chunk_choices(delta: Delta, chat: ChatRequest, reader: CallReader) -> Iterator[dict[str, Any]]:
+    said = reader.feed(delta.text)
+    if said or delta.logprobs:
+        yield _chunk_choice(delta.index, {"content": said}, logprobs=_show_logprobs(delta.logprobs, chat))
     if delta.finish_reason is not None:
-        yield _chunk_choice(delta.index, {}, finish_reason=delta.finish_reason)
+        rest, calls = reader.end()
+        if rest:
+            yield _chunk_choice(delta.index, {"content": rest})
+        if calls:
+            numbered = [{"index": number, **call} for number, call in enumerate(calls)]
+            yield _chunk_choice(delta.index, {"tool_calls": numbered})
+        yield _chunk_choice(delta.index, {}, finish_reason=_reason(delta.finish_reason, calls))
 
 
 def _chunk_choice(
