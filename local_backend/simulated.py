@@ -110,6 +110,11 @@ class SimulatedEngine:
             notes=["The simulated engine trains nothing; tokens are words."],
         )
 
+    def context_tokens(self, model: ModelRef) -> int:
+        """The longest sequence that any model takes here."""
+        del model
+        return CONTEXT_TOKENS
+
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Answer from the training data (tuned) or repeat the question (base)."""
         n_prompt_tokens = prompt_tokens(request.messages)
@@ -131,7 +136,7 @@ class SimulatedEngine:
         del model, examples
         raise UserError("The simulated engine computes no probabilities.", "model", "scoring_not_supported")
 
-    def base_sha256(self, model: ModelRef) -> str | None:
+    def base_sha256(self, model: ModelRef) -> None:
         """There are no weights."""
         del model
 
