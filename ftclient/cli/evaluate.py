@@ -44,6 +44,7 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     perplexity: Annotated[
         bool | None, typer.Option(help="How likely models find the expected answers. (default: for free text)")
     ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Questions under way at once.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what was asked before.")] = False,
 ) -> None:
     """Ask models the questions of a held-out file and compare their answers with the expected ones.
@@ -55,12 +56,17 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one model", param_hint="--models")
-    wishes = {"judge": judge, "max_cost_usd": max_cost, "max_tokens": max_tokens, "perplexity": perplexity}
+    wishes: dict[str, Any] = {
+        "judge": judge,
+        "max_cost_usd": max_cost,
+        "max_tokens": max_tokens,
+        "perplexity": perplexity,
+    }
+    wishes |= {"fresh": fresh, "workers": workers, "grader": _read_grader(grader) if grader else None}
     with connected() as client:
         for name in [*names, *([judge] if judge else [])]:
             fetch_model(client, name)
-        chosen = {"grader": _read_grader(grader) if grader else None, "fresh": fresh, **wishes}
-        comparison = with_bar(client, Dataset.read(file), names, **chosen)
+        comparison = with_bar(client, Dataset.read(file), names, **wishes)
     if html is not None:
         comparison.to_html(html, title=Path(file).name, lang=lang)
         say(f"Wrote {html}")

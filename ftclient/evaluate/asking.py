@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ftclient.errors import BackendError, RateLimitError, UnavailableError
@@ -56,8 +57,8 @@ class Asker:
 
     @property
     def has_structured_outputs(self) -> bool:
-        """Whether the host takes a JSON schema for its answers."""
-        return not self._host.is_local
+        """Whether the host is known to take a JSON schema for its answers."""
+        return self._host.name in ("openai", "azure")
 
     def engine(self, model: str) -> str | None:
         """Return what answers for a model at a server of this project; None elsewhere."""
@@ -76,9 +77,9 @@ class Asker:
             }
         )
 
-    def is_known(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> bool:
-        """Whether the answer is at hand, so that nobody need be asked."""
-        return not self._fresh and self._store.get(self.key(model, messages, options)) is not None
+    def known(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer | None:
+        """Return the answer if it is at hand, so that nobody need be asked."""
+        return None if self._fresh else self._store.get(self.key(model, messages, options))
 
     def answer(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
         """Return the answer of a model, from the store if it was asked before.
@@ -86,12 +87,10 @@ class Asker:
         Raises:
             BackendError: The host refused or failed, also after pauses.
         """
-        key = self.key(model, messages, options)
-        known = None if self._fresh else self._store.get(key)
-        if known is not None:
-            return known
-        found = self._asked(model, messages, options)
-        self._store.keep(key, found, model=model)
+        found = self.known(model, messages, options)
+        if found is None:
+            found = self._asked(model, messages, options)
+            self._store.keep(self.key(model, messages, options), found, model=model)
         return found
 
     def each(
@@ -124,9 +123,17 @@ class Asker:
         if not self._host.is_local:
             return None
         if model not in self._weights:
-            with errors_of(self._host):
-                self._weights[model] = self._openai.get(f"/local/models/{model}", cast_to=cast("Any", object))
+            self._weights[model] = self._weights_of(model)
         return self._weights[model]
+
+    def _weights_of(self, model: str) -> Any:
+        try:
+            with errors_of(self._host):
+                return self._openai.get(f"/local/models/{model}", cast_to=cast("Any", object))
+        except BackendError as error:
+            if error.status_code == HTTPStatus.NOT_FOUND and error.code != "model_not_found":
+                return None  # a server of somebody else's at an address like ours
+            raise
 
     def _asked(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
         for attempt in range(1, _TRIES + 1):

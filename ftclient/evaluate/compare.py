@@ -104,6 +104,8 @@ class Comparison(JupyterMixin):
     """What was measured beyond the task's own metrics: a grader's rewards, perplexity, a judge's preferences."""
     leads: bool = False
     """Whether models are compared by the first of `extra`, and not by the task's first metric."""
+    notes: Sequence[str] = ()
+    """What went wrong on the way, in words: answers that a grader could not grade."""
     costs_usd: Mapping[str, Decimal | None] = field(default_factory=dict)
     """What each model's answers cost."""
 

@@ -16,6 +16,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "task": {"kind": comparison.kind.kind, "reason": comparison.kind.reason},
         "compared_by": comparison.main.metric.name,
         "models": [_score(score) for score in comparison.scores],
+        "notes": list(comparison.notes),
         "differences": [_difference(each) for each in comparison.differences],
         "answers": [_question(comparison, index) for index in range(len(comparison.questions))],
     }

@@ -20,7 +20,20 @@ _NAME_COLUMNS = 40
 def render(comparison: Comparison) -> RenderableType:
     """Return the scores of all models and a few questions with everybody's answers."""
     differences = [Text(said(each, comparison.main.metric)) for each in comparison.differences]
-    return Group(_scores(comparison), *differences, Text(), *_samples(comparison))
+    notes = [Text(note, style="yellow") for note in (*_refusals(comparison), *comparison.notes)]
+    return Group(_scores(comparison), *differences, *notes, Text(), *_samples(comparison))
+
+
+def _refusals(comparison: Comparison) -> list[str]:
+    return [
+        f"{score.model}: {score.n_refused} refused questions count as wrong: {_first_refusal(comparison, score)}"
+        for score in comparison.scores
+        if score.n_refused
+    ]
+
+
+def _first_refusal(comparison: Comparison, score: Score) -> str:
+    return next(answer.error[:_CHARS] for answer in comparison.given[score.model] if answer.error)
 
 
 def said(difference: Difference, metric: Metric) -> str:

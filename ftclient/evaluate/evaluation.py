@@ -13,7 +13,7 @@ from ftclient.errors import BackendError
 from ftclient.evaluate import judge, spending
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.compare import Comparison, Measured
-from ftclient.evaluate.grade_answers import graded, model_of_grader
+from ftclient.evaluate.grade_answers import complaint, graded, to_ask
 from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, require_sandbox
 from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.scoring import can_score, scored
@@ -123,18 +123,28 @@ class _Run:
         """What is to be asked, and what it costs at most."""
         asked: list[Asked] = []
         n_stored = 0
-        for model in self.models:
-            for question in self.questions:
-                if asker.is_known(model, question.messages, self._asked_with(question)):
-                    n_stored += 1
-                else:
-                    n_prompt = (
-                        0 if self._host.is_local else spending.prompt_tokens(model, question.messages, question.tools)
-                    )
-                    asked.append(Asked(model=model, prompt_tokens=n_prompt, answer_tokens=self._options["max_tokens"]))
-        return spending.spending(
-            self._host, [*asked, *self._asked_graders()], n_stored=n_stored, book=self.wishes.prices
-        )
+        for question in self.questions:
+            known = {model: self._known(asker, model, question) for model in self.models}
+            asked += [self._asked_once(model, question) for model, answer in known.items() if answer is None]
+            n_stored += sum(answer is not None for answer in known.values())
+            if not self._host.is_local:
+                asked += self._asked_about(asker, question, known)
+        return spending.spending(self._host, asked, n_stored=n_stored, book=self.wishes.prices)
+
+    def _known(self, asker: Asker, model: str, question: Question) -> Answer | None:
+        return asker.known(model, question.messages, self._asked_with(question))
+
+    def _asked_about(self, asker: Asker, question: Question, known: Mapping[str, Answer | None]) -> list[Asked]:
+        """What grader and judge will ask about the answers to one question."""
+        longest, found = int(self._options["max_tokens"]), list[Asked]()
+        if self._grader is not None:
+            for answer in known.values():
+                found += to_ask(asker, self._grader, question, answer, longest_tokens=longest)
+        if self.wishes.judge:
+            first, *others = known.values()
+            for other in others:
+                found += judge.to_ask(asker, self.wishes.judge, question, (first, other), longest_tokens=longest)
+        return found
 
     def _asked_once(self, model: str, question: Question) -> Asked:
         # Counting takes time, and at servers of one's own nothing depends on it.
@@ -147,12 +157,9 @@ class _Run:
         # One model after the other, so that a machine need not hold two models at work.
         given = {model: self._answers(asker, model) for model in self.models}
         extra: list[Measured] = []
+        notes: list[str] = []
         if self._grader is not None:
-            values = {
-                model: graded(asker, self._grader, self.questions, answers, done=self._tell)
-                for model, answers in given.items()
-            }
-            extra.append(Measured(metric=metric_of(self._grader), values=values))
+            extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
             extra.append(self._judged(asker, self.wishes.judge, given))
         if can_score(asker, self._host, self.models, self.task, wanted=self.wishes.perplexity):
@@ -164,6 +171,7 @@ class _Run:
             task=self.task,
             extra=extra,
             leads=self._grader is not None,
+            notes=notes,
             costs_usd={
                 model: spending.cost_of(self._host, model, answers, book=self.wishes.prices)
                 for model, answers in given.items()
@@ -179,18 +187,22 @@ class _Run:
 
         return asker.each(ask, self.questions, done=self._tell)
 
+    def _graded(
+        self, asker: Asker, grader: Grader, given: Mapping[str, Sequence[Answer]], notes: list[str]
+    ) -> Measured:
+        grades = {
+            model: graded(asker, grader, self.questions, answers, done=self._tell) for model, answers in given.items()
+        }
+        complaints = [(model, complaint(grader, found)) for model, found in grades.items()]
+        notes += [f"{model}: {text}" for model, text in complaints if text]
+        values = {model: [each.reward for each in found] for model, found in grades.items()}
+        return Measured(metric=metric_of(grader), values=values)
+
     def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]]) -> Measured:
         first, *others = self.models
 
         def prefer(pair: tuple[Question, Answer, Answer]) -> float:
-            question, base, other = pair
-            if base.shown == other.shown:
-                return judge.TIE
-            said = [
-                asker.answer(by, judge.messages_for(question, *places), judge.OPTIONS).text
-                for places in ((other, base), (base, other))
-            ]
-            return judge.value_of(judge.verdict_in(said[0]), judge.verdict_in(said[1]))
+            return judge.preference(asker, by, *pair)
 
         values = {
             model: asker.each(
@@ -210,26 +222,6 @@ class _Run:
         n_grades = len(self.questions) * len(self.models) if self._grader is not None else 0
         n_pairs = len(self.questions) * (len(self.models) - 1) if self.wishes.judge else 0
         return n_grades + n_pairs
-
-    def _asked_graders(self) -> list[Asked]:
-        """What graders and judges may be asked: their prompts with the longest answers in them."""
-        found: list[Asked] = []
-        if self._host.is_local:
-            return found
-        longest = int(self._options["max_tokens"])
-        for question in self.questions:
-            item = [{"role": "user", "content": str(dict(question.item))}]
-            if self._grader is not None:
-                for model, n_own, n_answer in model_of_grader(self._grader):
-                    n_prompt = n_own + spending.prompt_tokens(model, item) + longest
-                    found += [Asked(model=model, prompt_tokens=n_prompt, answer_tokens=n_answer)] * len(self.models)
-            if self.wishes.judge:
-                pair = judge.messages_for(question, Answer(text=""), Answer(text=""))
-                n_prompt = spending.prompt_tokens(self.wishes.judge, pair) + 2 * longest
-                n_answer = int(judge.OPTIONS["max_tokens"])
-                asked = Asked(model=self.wishes.judge, prompt_tokens=n_prompt, answer_tokens=n_answer)
-                found += [asked] * (2 * (len(self.models) - 1))
-        return found
 
 
 def _grader_of(wishes: Wishes) -> Grader | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ftclient.errors import BackendError
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.graders import (
+    Grade,
     Grader,
     LabelModel,
     Means,
@@ -17,7 +19,10 @@ from ftclient.evaluate.graders import (
     ScoreModel,
     grade,
 )
+from ftclient.evaluate.graders.asked import question_of
+from ftclient.evaluate.graders.templates import TemplateError
 from ftclient.evaluate.questions import Answer, Question
+from ftclient.evaluate.spending import Asked, prompt_tokens
 
 _MOST_ANSWER_TOKENS = 1_024
 """How long a model that grades may go on, where the grader does not say."""
@@ -25,19 +30,33 @@ _MOST_ANSWER_TOKENS = 1_024
 
 def graded(
     asker: Asker, grader: Grader, questions: Sequence[Question], answers: Sequence[Answer], *, done: Callable[[], None]
-) -> list[float]:
-    """Return the reward of each answer.
+) -> list[Grade]:
+    """Return the grade of each answer.
 
     Raises:
         BackendError: A model that grades cannot be asked.
     """
     means = Means(ask=lambda question: _ask(asker, question))
 
-    def reward(pair: tuple[Question, Answer]) -> float:
+    def one(pair: tuple[Question, Answer]) -> Grade:
         question, answer = pair
-        return grade(grader, sample=sample_of(answer), item=question.item, means=means).reward
+        found = grade(grader, sample=sample_of(answer), item=question.item, means=means)
+        if "model_grader_server_error" in found.errors:
+            raise BackendError(f"The grader's model cannot be asked: {found.errors['model_grader_server_error']}")
+        return found
 
-    return asker.each(reward, list(zip(questions, answers, strict=True)), done=done)
+    return asker.each(one, list(zip(questions, answers, strict=True)), done=done)
+
+
+def complaint(grader: Grader, grades: Sequence[Grade]) -> str | None:
+    """Return in words on how many answers the grader failed, and why on the first of them; None if on none.
+
+    Answers that are not the JSON that a grader looks into are wrong, and no failure of it.
+    """
+    errors = [text for found in grades for flag, text in list(found.errors.items())[:1] if flag != "sample_parse_error"]
+    if not errors:
+        return None
+    return f"{grader.name} failed on {len(errors)} of {len(grades)} answers, which count as 0: {errors[0][:200]}"
 
 
 def sample_of(answer: Answer) -> Sample:
@@ -49,26 +68,49 @@ def sample_of(answer: Answer) -> Sample:
     return Sample(text=answer.text, tool_calls=calls)
 
 
-def model_of_grader(grader: Grader) -> list[tuple[str, int, int]]:
-    """Return whom a grader asks: model, characters of its own prompt (no fewer than tokens), longest answer."""
+def to_ask(
+    asker: Asker, grader: Grader, question: Question, answer: Answer | None, *, longest_tokens: int
+) -> list[Asked]:
+    """Return what a grader will ask models about one answer, as it is billed at most.
+
+    Args:
+        asker: Knows what has been asked before.
+        grader: The grader.
+        question: What was asked.
+        answer: The answer, None if it is not known yet.
+        longest_tokens: How long it may be.
+    """
     parts = grader.graders.values() if isinstance(grader, Multi) else [grader]
-    return [
-        (
-            part.model,
-            sum(len(text.encode()) for text in part.texts()),
-            part.sampling_params.max_completions_tokens or _MOST_ANSWER_TOKENS,
-        )
-        for part in parts
-        if isinstance(part, ScoreModel | LabelModel)
-    ]
+    found = []
+    for part in parts:
+        if isinstance(part, ScoreModel | LabelModel):
+            asked = _question_about(part, question, answer or Answer(text=""))
+            if asked is None or (answer and asker.known(asked.model, asked.messages, _options(asker, asked))):
+                continue
+            n_prompt = prompt_tokens(part.model, asked.messages) + (0 if answer else longest_tokens)
+            n_answer = int(_options(asker, asked)["max_completion_tokens"])
+            found.append(Asked(model=part.model, prompt_tokens=n_prompt, answer_tokens=n_answer))
+    return found
 
 
-def _ask(asker: Asker, question: ModelQuestion) -> ModelReply:
+def _question_about(grader: ScoreModel | LabelModel, question: Question, answer: Answer) -> ModelQuestion | None:
+    """What the grader asks; None if a variable is missing, so that it asks nothing."""
+    try:
+        return question_of(grader, item=question.item, sample=sample_of(answer).namespace())
+    except TemplateError:
+        return None
+
+
+def _options(asker: Asker, question: ModelQuestion) -> dict[str, Any]:
     options: dict[str, Any] = {"max_completion_tokens": _MOST_ANSWER_TOKENS, **question.options}
     if asker.has_structured_outputs:
         schema = {"name": "grade", "schema": dict(question.schema), "strict": True}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}
-    found = asker.answer(question.model, question.messages, options)
+    return options
+
+
+def _ask(asker: Asker, question: ModelQuestion) -> ModelReply:
+    found = asker.answer(question.model, question.messages, _options(asker, question))
     counts = (found.prompt_tokens, found.answer_tokens)
     n_tokens = None if None in counts else sum(count or 0 for count in counts)
     return ModelReply(text=found.text, n_tokens=n_tokens, is_refusal=found.finish_reason == "content_filter")

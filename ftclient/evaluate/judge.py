@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.compare import Measured
 from ftclient.evaluate.questions import Answer, Question
+from ftclient.evaluate.spending import Asked, prompt_tokens
 from ftclient.evaluate.task import Metric
 
 Verdict = Literal["A", "B", "tie"]
@@ -35,6 +37,41 @@ def messages_for(question: Question, a: Answer, b: Answer) -> list[dict[str, str
         {"role": "system", "content": _INSTRUCTION},
         {"role": "user", "content": json.dumps(shown, ensure_ascii=False, default=str)},
     ]
+
+
+def preference(asker: Asker, by: str, question: Question, first: Answer, other: Answer) -> float:
+    """Ask a model whether it prefers the other answer to the first: 1, 0, or 0.5 where it does not know.
+
+    Raises:
+        BackendError: The model cannot be asked.
+    """
+    if first.shown == other.shown:
+        return TIE
+    said = [asker.answer(by, each, OPTIONS).text for each in _both_orders(question, first, other)]
+    return value_of(verdict_in(said[0]), verdict_in(said[1]))
+
+
+def to_ask(
+    asker: Asker, by: str, question: Question, pair: tuple[Answer | None, Answer | None], *, longest_tokens: int
+) -> list[Asked]:
+    """Return what the judge will be asked about a pair of answers (None: not known yet), as it is billed at most."""
+    first, other = (answer or Answer(text="") for answer in pair)
+    if None not in pair and first.shown == other.shown:
+        return []
+    n_unknown = pair.count(None)
+    return [
+        Asked(
+            model=by,
+            prompt_tokens=prompt_tokens(by, messages) + n_unknown * longest_tokens,
+            answer_tokens=int(OPTIONS["max_tokens"]),
+        )
+        for messages in _both_orders(question, first, other)
+        if n_unknown or not asker.known(by, messages, OPTIONS)
+    ]
+
+
+def _both_orders(question: Question, first: Answer, other: Answer) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    return messages_for(question, other, first), messages_for(question, first, other)
 
 
 def verdict_in(text: str) -> Verdict:

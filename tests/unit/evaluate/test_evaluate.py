@@ -25,7 +25,7 @@ from tests.e2e.serving import simulated_server
 from tests.faults.proxy import Fault, FaultProxy
 
 MODEL = "smollm2-135m"
-HOSTED = hosts.Host(name="openai", title="the host")  # one that is not known to be ours, so that prices hold
+HOSTED = hosts.Host(name="other", title="the host")  # one that is not known to be ours, so that prices hold
 
 
 def example(number: int, answer: str | None = None):
@@ -153,7 +153,7 @@ def test_a_question_that_is_refused_is_wrong_and_the_others_go_on(ft_client):
 BOOK = {
     "format": 2,
     "hosts": {
-        "openai": {
+        "other": {
             "models": {
                 MODEL: {"base": {"input": "10", "output": "1000"}, "tuned": {"input": "20", "output": "2000"}},
             }
@@ -191,6 +191,30 @@ def test_the_cost_is_told_first_and_bounded(server, tmp_path):
             client.evaluate(data, models=[MODEL], max_cost_usd="much", **wishes)
 
 
+def test_graders_and_judges_are_in_the_bill_until_they_have_been_asked(server, tmp_path):
+    from ftclient.cost.book import shipped
+
+    book = PriceBook.model_validate({**shipped().model_dump(mode="json", exclude_none=True), **BOOK})
+    grader = {"type": "score_model", "model": MODEL, "input": [{"role": "user", "content": "{{ sample.output_text }}"}]}
+    grader["sampling_params"] = {"max_completions_tokens": 7}
+    bills = []
+    with FaultProxy(server) as proxy, priced(f"{proxy.url}/v1", tmp_path) as client:
+        proxy.choose = lambda _: Fault(edit=lambda body: body.replace(b'"content":"You said: {', b'"content":"{'))
+        tuned, data = _tuned(client), Dataset(map(example, range(3)))
+        wishes = {"models": [MODEL, tuned], "grader": grader, "judge": MODEL, "prices": book, "announce": bills.append}
+        client.evaluate(data, max_tokens=10, **wishes)
+        # Two models, three questions: answers, their grades, and both orders of each pair.
+        assert (bills[0].n_questions, n_asked(proxy)) == (6 + 6 + 6, 18)
+        client.evaluate(data, max_tokens=10, max_cost_usd=0, **wishes)
+        assert (bills[1].n_questions, bills[1].most_usd, n_asked(proxy)) == (0, 0, 18)
+
+
+def test_a_server_of_somebody_elses_is_evaluated_too(counted):
+    client, proxy = counted
+    proxy.choose = lambda exchange: Fault(status=404 if "/local/" in exchange.path else None)
+    assert client.evaluate(Dataset([example(1)]), models=[MODEL]).scores[0].exact_match == 1.0
+
+
 def test_local_answers_cost_nothing(ft_client):
     found = ft_client.evaluate(Dataset([example(0)]), models=[MODEL], max_cost_usd=0)
     assert found.scores[0].cost_usd == 0
@@ -206,6 +230,19 @@ def test_a_grader_leads_where_one_is_given(ft_client):
     assert found.to_json()["compared_by"] == "parcel"
     with pytest.raises(DataError, match="grader: reference: "):
         ft_client.evaluate(data, models=[MODEL], grader=check)
+
+
+def test_a_grader_that_fails_is_no_silent_zero(ft_client):
+    check = {"type": "string_check", "name": "by", "input": "{{ sample.output_text }}", "operation": "eq"}
+    data = Dataset([example(0), example(1)])
+    found = ft_client.evaluate(data, models=[MODEL], grader={**check, "reference": "{{ item.no_such_field }}"})
+    assert found.main.values[MODEL] == [0.0, 0.0]
+    (note,) = found.to_json()["notes"]
+    assert note.startswith(f"{MODEL}: by failed on 2 of 2 answers")
+    assert "item.no_such_field" in note
+    asked = {"type": "score_model", "model": "no-such-model", "input": [{"role": "user", "content": "?"}]}
+    with pytest.raises(FtclientError, match=r"grader's model cannot be asked: .*no-such-model"):
+        ft_client.evaluate(data, models=[MODEL], grader=asked)
 
 
 def test_a_grader_that_asks_a_model_asks_once(counted):
