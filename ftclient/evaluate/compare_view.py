@@ -20,11 +20,12 @@ _NAME_COLUMNS = 40
 def render(comparison: Comparison) -> RenderableType:
     """Return the scores of all models and a few questions with everybody's answers."""
     differences = [Text(said(each, comparison.main.metric)) for each in comparison.differences]
-    notes = [Text(note, style="yellow") for note in (*_refusals(comparison), *comparison.notes)]
+    notes = [Text(note, style="yellow") for note in (*refusals(comparison), *comparison.notes)]
     return Group(_scores(comparison), *differences, *notes, Text(), *_samples(comparison))
 
 
-def _refusals(comparison: Comparison) -> list[str]:
+def refusals(comparison: Comparison) -> list[str]:
+    """Return how many questions the host refused, and why the first of them, for each model that has any."""
     return [
         f"{score.model}: {score.n_refused} refused questions count as wrong: {_first_refusal(comparison, score)}"
         for score in comparison.scores

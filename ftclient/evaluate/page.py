@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftclient.evaluate.compare_json import as_json
-from ftclient.evaluate.compare_view import expected_text, figure_text, is_remote, p_text
+from ftclient.evaluate.compare_view import expected_text, figure_text, is_remote, p_text, refusals
 from ftclient.evaluate.page_words import WORDS, called
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def page(comparison: Comparison, *, title: str = "", lang: str = "en") -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(name)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f"{_head(comparison, title or words['title'], words)}\n{_scores(comparison, words)}\n"
-        f"{_differences(comparison, words)}\n{_filters(comparison, words)}\n"
+        f"{_differences(comparison, words)}\n{_notes(comparison)}\n{_filters(comparison, words)}\n"
         f'<noscript><p class="card">{escape(words["script"])}</p></noscript>\n'
         '<p id="count" class="soft" role="status"></p>\n<div id="list"></div>\n'
         f'<button id="more" type="button" hidden>{escape(words["more"])}</button>\n</main>\n'
@@ -151,6 +151,11 @@ def _difference(each: Difference, metric: Metric, words: Mapping[str, str]) -> s
     )
     said = words[key].format(first=each.first, other=each.other)
     return f'<b class="{key}">{escape(said)}</b> <span class="soft">{escape(detail)}</span>'
+
+
+def _notes(comparison: Comparison) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in (*refusals(comparison), *comparison.notes))
+    return f'<ul class="card verdicts worse">{items}</ul>' if items else ""
 
 
 def _filters(comparison: Comparison, words: Mapping[str, str]) -> str:

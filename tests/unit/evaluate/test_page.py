@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+from rich.console import Console
 
 from ftclient import Dataset
 from ftclient.demo import dataset_path
@@ -90,6 +92,20 @@ def test_figures_and_verdicts_are_on_the_page():
     japanese = comparison("ja").to_html(lang="ja")
     assert "tuned&amp;co は base&lt;b&gt; より優れています" in japanese
     assert "完全一致" in japanese
+
+
+def test_what_went_wrong_is_on_the_page_and_in_the_terminal():
+    found = comparison("en")
+    refused = [Answer(text="", error="The prompt is <too long>."), *found.given[MODELS[0]][1:]]
+    given = {MODELS[0]: refused, MODELS[1]: found.given[MODELS[1]]}
+    noted = Comparison(questions=found.questions, given=given, notes=["The grader failed on 1 of 12 answers."])
+    text = noted.to_html()
+    assert "The grader failed on 1 of 12 answers." in text
+    assert "1 refused questions count as wrong: The prompt is &lt;too long&gt;." in text
+    console = Console(file=io.StringIO(), width=100)
+    console.print(noted)
+    assert "The grader failed on 1 of 12 answers." in console.file.getvalue()
+    assert "The prompt is <too long>." in console.file.getvalue()
 
 
 def test_one_model_has_nothing_to_be_compared_with():
