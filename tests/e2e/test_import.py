@@ -5,7 +5,7 @@ from dataclasses import replace
 import openai
 import pytest
 
-from ftclient import Client, Dataset, LocalOptions, LoRA, Supervised
+from ftclient import Client, Dataset
 from local_backend.engine import TorchEngine
 from local_backend.engine.exports.export import export
 from local_backend.settings import Settings
@@ -49,9 +49,13 @@ def test_an_exported_model_goes_on_living_in_another_home(tmp_path):
             assert answers(other, name) == expected, name
         with pytest.raises(openai.BadRequestError, match="delete it where it lies"):
             other.openai.models.delete("sayer")
-        options = LocalOptions(tune=LoRA(rank=8), learning_rate=1e-7)
-        plan = other.plan(Dataset(EXAMPLES), model="sayer", method=Supervised(n_epochs=1, batch_size=5), local=options)
-        further = other.train(plan).wait().model
+        job = other.openai.fine_tuning.jobs.create(
+            model="sayer",
+            training_file=other.upload(Dataset(EXAMPLES)),
+            hyperparameters={"n_epochs": 1, "batch_size": 5},
+            extra_body={"local": {"learning_rate": 1e-7}},
+        )
+        further = other.job(job.id).wait().model
         assert further.startswith(f"ft:{model.base}:")
         assert answers(other, further) == expected
         other.export(further, format="adapter", to=tmp_path / "further")
