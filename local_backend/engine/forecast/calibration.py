@@ -149,6 +149,8 @@ def _listen(process: subprocess.Popen[str], started: float, progress: Progress |
             return costs_from({**told["costs"], "start_s": start_s})
         if progress is not None:
             progress(told["done"], told["of"], told["what"])
+        if process.stdout is not None:
+            process.stdout.close()
     return None
 
 
