@@ -260,6 +260,8 @@ class AsyncClient:
     find_lost = _method(Client.find_lost)
     chat = _method(Client.chat)
     evaluate = _method(Client.evaluate)
+    feedback = _method(Client.feedback)
+    family = _method(Client.family)
     models = _method(Client.models)
     delete_model = _method(Client.delete_model)
     files = _method(Client.files)

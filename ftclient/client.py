@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ftclient.evaluate.compare import Comparison
     from ftclient.evaluate.evaluation import Announce
     from ftclient.evaluate.evaluation import Progress as EvaluationProgress
+    from ftclient.feedback import Feedback, Verdict
+    from ftclient.lineage import Node
 
 
 class Client(Connection):
@@ -244,8 +246,9 @@ class Client(Connection):
             DataError: The examples or the grader cannot be used.
         """
         from ftclient.evaluate.evaluation import Wishes, evaluate
+        from ftclient.lineage import LineageStore, scores_of
 
-        return evaluate(
+        comparison = evaluate(
             self._official,
             self.host,
             data,
@@ -254,6 +257,57 @@ class Client(Connection):
             wishes=Wishes(**{"prices": self.prices, **wishes}),
             progress=progress,
             announce=announce,
+        )
+        LineageStore(self.home).keep_scores(str(self._official.base_url), scores_of(comparison, data))
+        return comparison
+
+    def feedback(
+        self,
+        /,
+        model: str,
+        prompt: Prompt,
+        answer: str,
+        *,
+        verdict: Verdict | None = None,
+        correction: str | None = None,
+        note: str | None = None,
+        redact: bool = True,
+    ) -> Feedback:
+        """Keep what a user of your application said to an answer; `ftclient feedback export` trains on it.
+
+        Args:
+            model: Who answered.
+            prompt: What was asked: text, or messages.
+            answer: What was answered.
+            verdict: `good` or `bad`.
+            correction: The answer that should have been given.
+            note: Anything else.
+            redact: Put placeholders in place of personal data before anything is written.
+
+        Raises:
+            DataError: There is neither a verdict nor a correction, or nothing was asked.
+        """
+        from ftclient.data.redact import find_personal_data
+        from ftclient.evaluate.chat import messages_of
+        from ftclient.feedback import FeedbackStore
+
+        store = FeedbackStore(self.home, finder=find_personal_data if redact else None)
+        said: dict[str, Any] = {"verdict": verdict, "correction": correction, "note": note}
+        return store.add(model=model, messages=messages_of(prompt), answer=answer, **said)
+
+    def family(self) -> list[Node]:
+        """Return the base models of the host's jobs, each with everything that was tuned from it, data and scores."""
+        from ftclient.lineage import LineageStore, tree_of
+
+        base_url, store = str(self._official.base_url), LineageStore(self.home)
+        with errors_of(self.host):
+            jobs = list(self._official.fine_tuning.jobs.list(limit=100))
+        return tree_of(
+            jobs,
+            sha256_of=self._journal.contents(base_url),
+            plans=dict(self._journal.plans(base_url)),
+            scores=store.scores(base_url),
+            origins=store.origins(),
         )
 
     def models(self) -> list[Model]:

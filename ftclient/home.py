@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ftclient.errors import FtclientError
 
 
 def default_home() -> Path:
@@ -20,3 +25,50 @@ def open_home(home: Path) -> Path:
     """Create `home` readable by its owner alone, if it is not there yet, and return it."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     return home
+
+
+@contextmanager
+def client_tables(home: Path, *, schema: str, versioned: str, version: int) -> Iterator[sqlite3.Connection]:
+    """Open `client.db` with some of its tables, which are made if need be; what is committed is durable.
+
+    Args:
+        home: The client's home.
+        schema: SQL that makes the tables where they are missing.
+        versioned: The table that holds the version of their form, in the column `version`.
+        version: The one that this code reads and writes.
+
+    Raises:
+        FtclientError: The file cannot be used, or another version of ftclient wrote the tables.
+    """
+    path = home / "client.db"
+    try:
+        open_home(home)
+        db = sqlite3.connect(path, timeout=30)
+        try:
+            _prepare(db, schema=schema, versioned=versioned, version=version, path=path)
+            yield db
+        finally:
+            db.close()
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise FtclientError(
+            f"{path} cannot be used ({error}). Free some room or mend it, or choose another folder with --home or"
+            " FTCLIENT_HOME."
+        ) from error
+
+
+def _prepare(db: sqlite3.Connection, *, schema: str, versioned: str, version: int, path: Path) -> None:
+    path.chmod(0o600)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.executescript(
+        f"BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS {versioned} (version INTEGER NOT NULL); {schema} COMMIT;"
+    )
+    with db:
+        fill = f"INSERT INTO {versioned} SELECT ? WHERE NOT EXISTS (SELECT 1 FROM {versioned})"  # noqa: S608 - our names
+        db.execute(fill, (version,))
+    (found,) = db.execute(f"SELECT version FROM {versioned}").fetchone()  # noqa: S608
+    if found != version:
+        raise FtclientError(
+            f"{path} was written by another version of ftclient ({versioned}: {found}, this one reads {version}). "
+            "Update ftclient, or use another --home."
+        )

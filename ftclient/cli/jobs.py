@@ -9,7 +9,8 @@ import typer
 
 from ftclient.cli.options import JobArgument
 from ftclient.cli.session import as_object, connected, current, out, say, show, show_json, show_table
-from ftclient.jobs.curves import best_checkpoint, find_overfitting
+from ftclient.jobs.curves import best_checkpoint
+from ftclient.jobs.diagnosis import diagnose
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -85,13 +86,13 @@ def metrics(
     *,
     plot: Annotated[Path | None, typer.Option(help="Write the curves to this .svg or .png file, too.")] = None,
 ) -> None:
-    """Print loss and accuracy by step, with curves on a terminal, and say when the job has overfitted."""
+    """Print loss and accuracy by step, with curves on a terminal, and say whether the job fits its data."""
     with connected() as client:
         found = client.job(job).metrics()
     if plot:
         _plot(found, plot, job)
-    if overfitting := find_overfitting(found):
-        say(str(overfitting))
+    if found:
+        say(str(diagnose(found)))
     if current.as_json:
         show_json([row.to_json() for row in found])
     elif not found:

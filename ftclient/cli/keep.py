@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,8 +10,8 @@ import typer
 
 from ftclient.cli.keep_retrain import retrain
 from ftclient.cli.options import FolderArgument, YesOption
-from ftclient.cli.session import connected, current, err, say, show_json, show_table, with_globals
-from ftclient.errors import BudgetError, FtclientError
+from ftclient.cli.session import agree, connected, current, err, say, show_json, show_table, with_globals
+from ftclient.errors import FtclientError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,12 +145,7 @@ def _consent(costs: Sequence[Decimal | None], n: int, *, yes: bool) -> None:
     if current.host.is_local:
         return
     say(f"{n} answers from {current.host.title}, for {text}.")
-    if yes:
-        return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise BudgetError(f"{current.host.title} charges for answers, and nobody is here to agree. Pass --yes.")
-    if not typer.confirm("Record them?", err=True):
-        raise typer.Exit(1)
+    agree("Record them?", host=current.host, what="answers", yes=yes)
 
 
 def _record_all(client: Client, kept: KeepFolder, chosen: dict[str, Sequence[Messages]], max_tokens: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +11,7 @@ from typing_extensions import Self
 from ftclient.cli.job_options import JobOptions, LearningOptions, planned
 from ftclient.cli.options import FileArgument, YesOption, with_groups
 from ftclient.cli.plan import PricesOption, lay_prices, usd
-from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
+from ftclient.cli.session import agree, as_object, connected, current, err, is_attended, say, show, show_json
 
 if TYPE_CHECKING:
     from openai.types import FileObject
@@ -77,14 +76,7 @@ def _run(client: Client, made: Plan, limit: Decimal | None, *, reuse: ReuseChoic
 
 def consent(made: Plan, *, yes: bool) -> None:
     """Ask before money is spent; where nobody can be asked, refuse."""
-    from ftclient.errors import BudgetError
-
-    if made.host.is_local or yes:
-        return
-    if not _somebody_is_here():
-        raise BudgetError(f"{made.host.title} charges for this job, and nobody is here to agree. Pass --yes.")
-    if not typer.confirm(f"Start this job at {made.host.title}?", err=True):
-        raise typer.Exit(1)
+    agree(f"Start this job at {made.host.title}?", host=made.host, what="this job", yes=yes)
 
 
 def _reuse(wanted: ReuseChoice | None, host: Host, bar: _UploadBar) -> Reuse | None:
@@ -94,9 +86,9 @@ def _reuse(wanted: ReuseChoice | None, host: Host, bar: _UploadBar) -> Reuse | N
     """
     if wanted == "yes":
         return lambda _: True
-    if wanted == "no" or (wanted is None and (host.is_local or not _somebody_is_here())):
+    if wanted == "no" or (wanted is None and (host.is_local or not is_attended())):
         return None
-    if not _somebody_is_here():
+    if not is_attended():
         raise typer.BadParameter("nobody is here to be asked: say yes or no", param_hint="--reuse")
 
     def ask(file: FileObject) -> bool:
@@ -107,10 +99,6 @@ def _reuse(wanted: ReuseChoice | None, host: Host, bar: _UploadBar) -> Reuse | N
         return typer.confirm(f"{host.title} has these bytes already, as {name} ({file.id}). Use that file?", err=True)
 
     return ask
-
-
-def _somebody_is_here() -> bool:
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 class _UploadBar:

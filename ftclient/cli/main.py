@@ -13,6 +13,7 @@ from ftclient.cli import (
     compare,
     demo,
     evaluate,
+    feedback,
     job_list,
     jobs,
     keep,
@@ -89,6 +90,7 @@ def _register_all() -> None:
         ask,
         evaluate,
         compare,
+        feedback,
         machine,
         keep,
     ):

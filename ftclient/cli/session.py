@@ -131,6 +131,28 @@ def connected(*, keyless: bool = False) -> Iterator[Client]:
         yield client
 
 
+def is_attended() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agree(question: str, *, host: Host, what: str, yes: bool) -> None:
+    """Ask before money is spent at `host`; `what` is what it charges for, and `yes` the answer given beforehand.
+
+    Raises:
+        BudgetError: Nobody can be asked.
+        typer.Exit: The answer was no.
+    """
+    from ftclient.errors import BudgetError
+
+    if host.is_local or yes:
+        return
+    if not is_attended():
+        raise BudgetError(f"{host.title} charges for {what}, and nobody is here to agree. Pass --yes.")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(1)
+
+
 def with_globals(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that takes the global options too, beside its own."""
     signature = inspect.signature(command, eval_str=True)

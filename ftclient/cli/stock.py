@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]ftclient files[/bold]\n\n[bold]ftclient files --delete file-abc123[/bold]")(files)
     app.command(
         epilog="[bold]ftclient models[/bold]\n\n"
+        "[bold]ftclient models --tree[/bold]\n\n"
         "[bold]ftclient models --delete ft:smollm2-135m:personal::a1b2c3d4[/bold]\n\n"
         "[bold]ftclient models --delete smollm2-135m[/bold]    frees its room; it is fetched again when next used"
     )(models)
@@ -71,9 +72,18 @@ def files(*, delete: DeleteOption = None) -> None:
         say(f"{size(sum(file.bytes for file in found))} in all")
 
 
-def models(*, delete: DeleteOption = None) -> None:
+def models(
+    *,
+    delete: DeleteOption = None,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="Show what was tuned from what, on which data, to which scores.")
+    ] = False,
+) -> None:
     """List the models that can be used; delete a tuned one, or the downloaded weights of a base model."""
     with connected() as client:
+        if tree:
+            _show_tree(client)
+            return
         if delete:
             client.delete_model(delete)
             _deleted(delete)
@@ -85,6 +95,18 @@ def models(*, delete: DeleteOption = None) -> None:
     else:
         rows = [(sizes.get(model.id, ""), model.owned_by, model.id) for model in found]
         show_table(("on this machine", "owner", "model"), rows)
+
+
+def _show_tree(client: Client) -> None:
+    from ftclient.lineage.view import render
+
+    found = client.family()
+    if current.as_json:
+        show_json([node.to_json() for node in found])
+    elif not found:
+        say("Nothing has been tuned here yet.")
+    else:
+        show(render(found))
 
 
 def _sizes(client: Client) -> dict[str, str]:

@@ -135,6 +135,11 @@ class Journal:
             ).fetchall()
         return [(str(job_id), json.loads(plan)) for job_id, plan in rows]
 
+    def contents(self, base_url: str) -> dict[str, str]:
+        """Return the sha256 of every file that was uploaded to `base_url`, by its id there."""
+        with self._read() as db:
+            return dict(db.execute("SELECT file_id, sha256 FROM uploads WHERE base_url = ?", (base_url,)).fetchall())
+
     def uploaded(self, base_url: str, sha256: str, purpose: str) -> str | None:
         """Return the id under which these bytes were uploaded before; the host must still be asked whether it holds."""
         with self._read() as db:

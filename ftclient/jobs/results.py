@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftclient.jobs.curves import Overfitting, best_checkpoint, find_overfitting
+from ftclient.jobs.diagnosis import Diagnosis, diagnose
 from ftclient.jobs.metrics import StepMetrics
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class JobResult:
     def overfitting(self) -> Overfitting | None:
         """Where validation turned while training loss fell; None where it did not, or was not measured."""
         return find_overfitting(self.metrics)
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """Whether the job learnt its examples by heart, too little, or well, with the evidence."""
+        return diagnose(self.metrics)
 
     @property
     def best_checkpoint(self) -> FineTuningJobCheckpoint | None:

@@ -1,0 +1,145 @@
+"""What users said: kept as it comes, without personal data, and turned into training data with its lineage."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ftclient import Client, Dataset, Supervised
+from ftclient.errors import DataError
+from ftclient.feedback import FeedbackStore, preferences, supervised
+from ftclient.feedback.merge import write
+from ftclient.lineage import LineageStore
+from ftclient.lineage.view import render
+
+LAMP = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "My lamp flickers."}]
+DOOR = [{"role": "user", "content": "The door is stuck."}]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeedbackStore:
+    """An empty store."""
+    return FeedbackStore(tmp_path)
+
+
+def test_feedback_is_kept_in_order_and_never_changed(store: FeedbackStore, tmp_path: Path) -> None:
+    first = store.add(model="a", messages=LAMP, answer="Buy one.", verdict="bad", note="by phone")
+    second = store.add(model="b", messages=DOOR, answer="Push.", correction="Pull.")
+    assert FeedbackStore(tmp_path).all() == [first, second]
+    assert store.all(model="b") == [second]
+    assert store.all(since=second.at) == [second]
+    for statement in ("DELETE FROM feedback", "UPDATE feedback SET verdict = 'good'"):
+        with sqlite3.connect(tmp_path / "client.db") as db, pytest.raises(sqlite3.IntegrityError, match="never"):
+            db.execute(statement)
+        db.close()
+
+
+def test_personal_data_never_reach_the_disk(store: FeedbackStore, tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": [{"type": "text", "text": "I am jo@example.com"}]}]
+    kept = store.add(model="a", messages=asked, answer="Hello jo@example.com", correction="Hi", note="+49 30 901820")
+    assert kept.messages[0]["content"] == [{"type": "text", "text": "I am [EMAIL_1]"}]
+    assert kept.answer == "Hello [EMAIL_1]"
+    assert kept.n_redacted == 3
+    assert all(b"jo@example.com" not in path.read_bytes() for path in tmp_path.glob("client.db*"))
+    whole = FeedbackStore(tmp_path, finder=None).add(
+        model="a", messages=DOOR, answer="Mail jo@example.com", verdict="bad"
+    )
+    assert whole.answer == "Mail jo@example.com"
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"messages": LAMP, "answer": "Yes."}, "good or bad, or what"),
+        ({"messages": [], "answer": "Yes.", "verdict": "good"}, "messages that were asked"),
+        ({"messages": [*LAMP, {"role": "assistant", "content": "x"}], "answer": "Yes.", "verdict": "good"}, "up to"),
+        ({"messages": LAMP, "answer": " ", "verdict": "good"}, "the answer that was given"),
+        ({"messages": LAMP, "answer": "Yes.", "verdict": "fine"}, "not 'fine'"),
+        ({"messages": LAMP, "answer": "Yes.", "correction": " "}, "empty"),
+    ],
+)
+def test_what_makes_no_feedback_is_refused(store: FeedbackStore, given: dict[str, object], what: str) -> None:
+    with pytest.raises(DataError, match=what):
+        store.add(model="a", **given)  # type: ignore[arg-type]  # wrong on purpose
+    assert store.all() == []
+
+
+def test_the_last_word_counts(store: FeedbackStore) -> None:
+    store.add(model="a", messages=LAMP, answer="Buy one.", verdict="good")
+    store.add(model="a", messages=LAMP, answer="Buy one.", correction="Tighten the bulb.")
+    store.add(model="a", messages=DOOR, answer="Push.", verdict="bad")
+    assert supervised(store.all()) == [{"messages": [*LAMP, {"role": "assistant", "content": "Tighten the bulb."}]}]
+
+
+def test_corrections_and_thumbs_make_preferences(store: FeedbackStore) -> None:
+    store.add(model="a", messages=LAMP, answer="Buy one.", correction="Tighten the bulb.")
+    store.add(model="a", messages=DOOR, answer="Push.", verdict="bad")
+    store.add(model="b", messages=DOOR, answer="Pull.", verdict="good")
+    pairs = [
+        (pair["preferred_output"][0]["content"], pair["non_preferred_output"][0]["content"])
+        for pair in preferences(store.all())
+    ]
+    assert pairs == [("Tighten the bulb.", "Buy one."), ("Pull.", "Push.")]
+    report = Dataset([*preferences(store.all())] * 5).check(method="dpo")
+    assert report.ok
+
+
+def test_a_merged_file_replaces_what_was_corrected_and_knows_what_it_is_made_of(
+    store: FeedbackStore, tmp_path: Path
+) -> None:
+    old = tmp_path / "train.jsonl"
+    lines = [{"messages": [*asked, {"role": "assistant", "content": "?"}]} for asked in (LAMP, DOOR)]
+    old.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = store.add(model="a", messages=LAMP, answer="?", correction="Tighten the bulb.")
+    merged = write(tmp_path, store.all(), kind="supervised", to=tmp_path / "next.jsonl", base=old)
+    assert (merged.n_examples, merged.n_new, merged.n_replaced) == (2, 1, 1)
+    assert [example["messages"][-1]["content"] for example in Dataset.read(merged.path)] == ["?", "Tighten the bulb."]
+    with Client.local(home=tmp_path, engine="simulated") as client:
+        assert client.family() == []
+    with pytest.raises(DataError, match="exists already"):
+        write(tmp_path, store.all(), kind="supervised", to=merged.path)
+    with pytest.raises(DataError, match="makes no examples"):
+        write(tmp_path, [], kind="preferences", to=tmp_path / "none.jsonl")
+    made_of = LineageStore(tmp_path).origins()[merged.sha256]
+    assert (list(made_of.parents), list(made_of.feedback)) == ([Dataset.read(old).sha256], [said.id])
+
+
+def test_the_family_tree_knows_data_parents_settings_plans_and_scores(tmp_path: Path) -> None:
+    questions = [{"messages": [{"role": "user", "content": f"q{n}"}]} for n in range(12)]
+    for n, example in enumerate(questions):
+        example["messages"].append({"role": "assistant", "content": f"a{n}"})
+    with Client.local(home=tmp_path, engine="simulated") as client:
+        client.feedback("smollm2-135m", "q0", "wrong", correction="right")
+        file = tmp_path / "next.jsonl"
+        base = Dataset(questions).write(tmp_path / "train.jsonl")
+        write(tmp_path, FeedbackStore(tmp_path).all(), kind="supervised", to=file, base=Path(tmp_path / "train.jsonl"))
+        data = Dataset.read(file)
+        first = client.train(client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=2), seed=5)).wait()
+        second = client.train(client.plan(base, model=first.model)).wait()
+        client.evaluate(Dataset(questions[:3]), models=[second.model])
+        tree = client.family()
+        kept = json.loads(json.dumps([node.to_json() for node in tree]))
+    (root,) = tree
+    (child,) = root.children
+    (grandchild,) = child.children
+    assert (root.model, child.model, grandchild.model) == ("smollm2-135m", first.model, second.model)
+    assert child.data_sha256 == data.sha256
+    assert child.made_of is not None
+    assert list(child.made_of.parents) == [base.sha256]
+    assert child.settings["n_epochs"] == 2
+    assert child.settings["seed"] == 5
+    assert child.plan is not None
+    assert [score.n for score in grandchild.scores] == [3]
+    assert kept[0]["children"][0]["made_of"]["parents"] == [base.sha256]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(tree))
+    text = console.export_text()
+    assert first.model in text
+    assert "1 pieces of feedback" not in text
+    assert "1 piece of feedback" in text
+    assert "on 3 questions" in text
