@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.serving import ROOT, simulated_server
 from tests.faults.proxy import Exchange, Fault, FaultProxy
 
@@ -31,6 +33,7 @@ with Client.at(url, home=home) as client:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_during_evaluate_loses_no_answer_and_asks_none_twice(tmp_path):
     home = tmp_path / "client"
     with simulated_server(tmp_path / "server") as url, FaultProxy(url.removesuffix("/v1"), choose=slowly) as proxy:
