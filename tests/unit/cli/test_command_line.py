@@ -203,7 +203,7 @@ def test_models_are_evaluated_by_a_grader_under_a_budget_and_shown_on_a_page(her
     assert here(*command, "--html", str(page), "--lang", "ja", "--max-cost", "0") == 0
     out, err = here.both()
     assert "says plus" in out
-    assert "40 answers to ask for." in err
+    assert "answers to ask for" in err, "others of this home may have asked some of the 40"
     assert page.read_text("utf-8").startswith('<!doctype html>\n<html lang="ja">')
     found = here.data(*command)
     assert found["compared_by"] == "says plus"
