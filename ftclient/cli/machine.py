@@ -106,7 +106,7 @@ def _findings() -> Iterator[Finding]:
 
 
 def _home() -> Finding:
-    from ftclient.cost.plan_view import size
+    from ftclient.cost.words import size
     from ftclient.home import default_home, open_home
 
     home = current.home or default_home()
@@ -147,7 +147,7 @@ def _backend() -> Iterator[Finding]:
 
 
 def _machine(found: dict[str, Any]) -> str:
-    from ftclient.cost.plan_view import size
+    from ftclient.cost.words import size
 
     runner = found.get("runner") or {}
     parts = [

@@ -63,7 +63,7 @@ def files(*, delete: DeleteOption = None) -> None:
     elif not found:
         say("There are no files.")
     else:
-        from ftclient.cost.plan_view import size
+        from ftclient.cost.words import size
 
         show_table(
             ("file", "size", "purpose", "name"),
@@ -110,7 +110,7 @@ def _show_tree(client: Client) -> None:
 
 
 def _sizes(client: Client) -> dict[str, str]:
-    from ftclient.cost.plan_view import size
+    from ftclient.cost.words import size
 
     stock = base_models(client.openai, client.host)
     kept = [model for model in stock.get("models", []) if model.get("cached")]

@@ -11,8 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ftclient.cost.offers_view import dollars
-from ftclient.cost.plan_view import duration
+from ftclient.cost.words import dollars, duration
 
 if TYPE_CHECKING:
     from ftclient.cost.accuracy import Accuracy, Measure, Outcome

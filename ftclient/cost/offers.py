@@ -17,6 +17,7 @@ from ftclient.cost.plan import Plan
 from ftclient.cost.prices import dates_of, hourly_price_usd, model_prices, today, training_price
 from ftclient.cost.tokens import Tokens, check_and_count, count_tokens, has_own_encoding
 from ftclient.cost.usage import Use, local_use, traffic_of, use_of
+from ftclient.cost.words import duration, size
 from ftclient.data import Dataset, Report
 from ftclient.data.counted import counted
 from ftclient.data.tokens import DEFAULT_ENCODING, encoding_for
@@ -263,8 +264,6 @@ def _local_offer(plan: Plan | None, counts: _Counts, asked: dict[str, Any] | Non
 def _about_local(local: Plan | None) -> str:
     if local is None or local.machine is None:
         return "Your own machine; plan at the local backend for time and memory."
-    from ftclient.cost.plan_view import duration, size
-
     machine = local.machine
     energy = f", {machine.energy_kwh:.3f} kWh" if machine.energy_kwh is not None else ""
     return f"Your own machine: about {duration(machine.time_s)}, {size(machine.memory_bytes)} of memory{energy}."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from ftclient.cost.words import dollars
 
 if TYPE_CHECKING:
     from ftclient.cost.offers import Offer, Offers
@@ -74,12 +75,3 @@ def render_use(use: Use) -> RenderableType:
     for name, value in [*rows, ("Verdict", use.verdict())]:
         table.add_row(name, Text(value))
     return table
-
-
-def dollars(amount: Decimal | None) -> str:
-    """Return an amount with as many digits as say something: `$1,224.00`, `$0.0021`, `?` where it is not known."""
-    if amount is None:
-        return "?"
-    if amount == 0:
-        return "$0"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.4f}"

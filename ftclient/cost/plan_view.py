@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ftclient.cost import machine_view
+
 if TYPE_CHECKING:
-    from ftclient.cost.plan import Machine, Plan
+    from ftclient.cost.plan import Plan
 
 
 def render(plan: Plan) -> RenderableType:
@@ -36,7 +37,7 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
         ("Cost", _cost(plan)),
     ]
     if plan.machine:
-        rows += _of_machine(plan.machine)
+        rows += machine_view.rows(plan.machine)
     return [(name, value) for name, value in rows if value]
 
 
@@ -78,50 +79,3 @@ def _cost(plan: Plan) -> str:
         f"${plan.cost_usd:,.4f} = {plan.billed_tokens:,} tokens x ${plan.price.usd_per_million_tokens} a million"
         f"{minimum} (price of {plan.price.as_of}, {plan.price.source})"
     )
-
-
-def _of_machine(machine: Machine) -> list[tuple[str, str]]:
-    rows = [("Time", f"about {duration(machine.time_s)}"), ("Memory", size(machine.memory_bytes))]
-    if machine.energy_kwh is not None:
-        usd = machine.energy_usd
-        price = "" if usd is None else f" = ${usd:.4f} at ${machine.usd_per_kwh} a kWh"
-        rows.append(("Energy", f"{machine.energy_kwh:.4f} kWh{price}"))
-    shown = ((name, _in_words(name, value)) for name, value in machine.more.items())
-    return [*rows, *((_label(name), text) for name, text in shown if text)]
-
-
-def _label(name: str) -> str:
-    return name.removesuffix("_bytes").removesuffix("_s").replace("_", " ").capitalize()
-
-
-def _in_words(name: str, value: Any) -> str:
-    """Return what the backend says under some name, in its unit; "" for what is not there."""
-    if isinstance(value, Mapping):
-        parts = ((each, _in_words(each, found)) for each, found in value.items())
-        return ", ".join(f"{_label(each).lower()} {text}" for each, text in parts if text)
-    if isinstance(value, list | tuple):
-        return ", ".join(text for each in value if (text := _in_words("", each)))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value)
-    if name.endswith("_bytes"):
-        return size(value)
-    return duration(value) if name.endswith("_s") and not name.endswith("per_s") else f"{value:,}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words that fit its length: `42 s`, `3 min 10 s`, `2 h 5 min`."""
-    whole = max(0, round(seconds))
-    if whole < 60:  # noqa: PLR2004
-        return f"{whole} s"
-    if whole < 3600:  # noqa: PLR2004
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def size(n_bytes: float) -> str:
-    """Return a number of bytes in the largest unit that leaves at least one of it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:  # noqa: PLR2004
-            return f"{n_bytes:.0f} {unit}" if unit == "bytes" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"

@@ -287,17 +287,26 @@ def test_what_else_the_backend_says_is_shown_in_its_units() -> None:
         "time_s": 65.0,
         "memory_bytes": 2_000_000,
         "energy_kwh": None,
-        "memory": {"weights_bytes": 1_500_000, "adapters_bytes": 500_000},
+        "memory": {"weights": 1_500_000, "adapters": 500_000, "frozen_states": 0},
+        "time": {"start": 5.0, "steps": 60.0},
+        "tune": {"type": "last_layers", "n": 2},
+        "device": "cpu",
         "precision": "fp32",
+        "precision_reason": "exact",
+        "threads": 2,
         "micro_batch_tokens": 2048,
+        "micro_batch_reason": "fits",
+        "something_new": 7,
     }
     console = Console(file=io.StringIO(), width=100)
     console.print(local_plan(request, hosts.LOCAL, answer))
-    text = console.file.getvalue()
-    assert "weights 1.5 MB, adapters 500.0 kB" in text
-    assert "Precision           fp32" in text
-    assert "Micro batch tokens  2,048" in text
-    assert "1 min 5 s" in text
+    shown = " ".join(console.file.getvalue().split())
+    assert "Memory 2.0 MB (weights 1.5 MB, adapters 500.0 kB)" in shown
+    assert "Time about 1 min 5 s (start 5 s, steps 1 min)" in shown
+    assert "Trained last layers, n 2" in shown
+    assert "Computed cpu, fp32 (exact), 2 threads" in shown
+    assert "At once 2,048 tokens (fits)" in shown
+    assert "Something new 7" in shown
 
 
 def test_a_local_plan_says_how_its_steps_come_about(ft_client) -> None:
