@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from ftclient.jobs.metrics import StepMetrics
 _WIDTH_PX, _PANEL_PX = 720, 220
 _LEFT_PX, _RIGHT_PX, _TOP_PX, _FOOT_PX = 56, 16, 34, 30
 _TICKS = 4
-_COLOURS = {"training": "#0e7490", "validation": "#a21caf"}
+_COLOURS = ("#0e7490", "#a21caf", "#b45309", "#15803d", "#1d4ed8", "#b91c1c")
+"""Of the first curve of a panel, the second, and so on; of training and validation where it is about one job."""
+_LETTER_PX, _GAP_PX = 6.5, 18
 _PANELS = (
     ("loss", ("train_loss", None)),
     ("token accuracy", ("train_mean_token_accuracy", "full_valid_mean_token_accuracy")),
@@ -29,7 +31,33 @@ def write_curves(metrics: Sequence[StepMetrics], path: Path, *, title: str) -> P
         ValueError: The name ends otherwise, or there is nothing to draw.
         MissingDependencyError: PNG needs another package; the text is the command that installs it.
     """
-    svg = curves_svg(metrics, title=title)
+    return _write(curves_svg(metrics, title=title), path)
+
+
+def write_jobs(jobs: Mapping[str, Sequence[StepMetrics]], path: Path, *, title: str) -> Path:
+    """Write what several jobs reached in validation as one picture, a curve for each, by the name that it is given.
+
+    Raises:
+        ValueError: The name ends otherwise than in `.svg` or `.png`, or no job was validated.
+        MissingDependencyError: PNG needs another package; the text is the command that installs it.
+    """
+    of_loss = {name: validation_points(metrics) for name, metrics in jobs.items()}
+    accuracies = {name: points_of(metrics, "full_valid_mean_token_accuracy") for name, metrics in jobs.items()}
+    found = {"validation accuracy": accuracies, "validation loss": of_loss}
+    panels = [_panel(name, series) for name, series in found.items() if any(series.values())]
+    return _write(_picture(panels, title=title), path)
+
+
+def curves_svg(metrics: Sequence[StepMetrics], *, title: str) -> str:
+    """Return one SVG with a panel for each thing that was measured.
+
+    Raises:
+        ValueError: Nothing was measured.
+    """
+    return _picture(list(_drawn(metrics)), title=title)
+
+
+def _write(svg: str, path: Path) -> Path:
     if path.suffix == ".svg":
         path.write_text(svg, encoding="utf-8")
     elif path.suffix == ".png":
@@ -39,13 +67,7 @@ def write_curves(metrics: Sequence[StepMetrics], path: Path, *, title: str) -> P
     return path
 
 
-def curves_svg(metrics: Sequence[StepMetrics], *, title: str) -> str:
-    """Return one SVG with a panel for each thing that was measured.
-
-    Raises:
-        ValueError: Nothing was measured.
-    """
-    panels = list(_drawn(metrics))
+def _picture(panels: Sequence[str], *, title: str) -> str:
     if not panels:
         raise ValueError("There are no metrics to draw yet.")
     height = _TOP_PX + len(panels) * _PANEL_PX
@@ -67,7 +89,7 @@ def _drawn(metrics: Sequence[StepMetrics]) -> Iterator[str]:
             "validation": validation_points(metrics) if name == "loss" else points_of(metrics, valid) if valid else [],
         }
         if any(series.values()):
-            yield _panel(name, {label: points for label, points in series.items() if points})
+            yield _panel(name, series)
 
 
 def _panel(name: str, series: dict[str, Points]) -> str:
@@ -89,13 +111,21 @@ def _panel(name: str, series: dict[str, Points]) -> str:
         parts.append(_label(_LEFT_PX - 6, y(value) + 4, f"{value:.3g}", "end"))
         parts.append(_label(x(step), _PANEL_PX - 12, f"{step:.0f}", "middle"))
     parts.append(_label(_LEFT_PX - 6, _PANEL_PX - 12, "step", "end"))
-    for i, (label, points) in enumerate(series.items()):
+    places = _legend_px(list(series))
+    for (label, points), place, colour in zip(series.items(), places, _COLOURS * len(series), strict=False):
+        if not points:
+            continue
         path = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in points)
-        colour = _COLOURS[label]
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         parts += [f'<circle cx="{x(s):.1f}" cy="{y(v):.1f}" r="2.2" fill="{colour}"/>' for s, v in points[-60:]]
-        parts.append(f'<text x="{_WIDTH_PX - 170 + i * 80}" y="12" fill="{colour}">{label}</text>')
+        parts.append(f'<text x="{place:.0f}" y="12" fill="{colour}">{escape(label)}</text>')
     return "".join(parts)
+
+
+def _legend_px(labels: Sequence[str]) -> list[float]:
+    """Where the names of the curves stand: side by side, up to the right edge."""
+    widths = [len(label) * _LETTER_PX + _GAP_PX for label in labels]
+    return [_WIDTH_PX - _RIGHT_PX - sum(widths[i:]) + _GAP_PX for i in range(len(widths))]
 
 
 def _label(x: float, y: float, text: str, anchor: str) -> str:

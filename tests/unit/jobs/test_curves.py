@@ -10,7 +10,7 @@ from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from ftclient import DPO, Dataset, LocalOptions, StepMetrics, Supervised
 from ftclient.jobs.curves import best_checkpoint, find_overfitting
-from ftclient.jobs.curves_image import curves_svg, write_curves
+from ftclient.jobs.curves_image import curves_svg, write_curves, write_jobs
 
 
 def rows(train: list[float], valid: list[float]) -> list[StepMetrics]:
@@ -142,3 +142,13 @@ def test_preference_jobs_have_their_rewards_typed(connect, tmp_path: Path) -> No
     assert last.rewards_margin == pytest.approx(last.rewards_chosen - last.rewards_rejected)
     assert last.rewards_margin > result.metrics[0].rewards_margin
     assert "reward margin" in result.plot(tmp_path / "curves.svg").read_text(encoding="utf-8")
+
+
+def test_several_jobs_in_one_picture(tmp_path: Path) -> None:
+    jobs = {"first": rows(FALLING, [1.8, 1.2, 1.0, 0.9]), "<second>": rows(FALLING, [1.7, 1.1, 1.4, 1.9]), "none": []}
+    svg = write_jobs(jobs, tmp_path / "jobs.svg", title="Two ways").read_text(encoding="utf-8")
+    lines = ET.fromstring(svg).findall(".//{http://www.w3.org/2000/svg}polyline")  # noqa: S314 - our own file
+    assert len({line.get("stroke") for line in lines}) == len(lines) == 2
+    assert "&lt;second&gt;" in svg
+    with pytest.raises(ValueError, match="no metrics to draw"):
+        write_jobs({"none": []}, tmp_path / "none.svg", title="Nothing")

@@ -1,0 +1,118 @@
+"""Vision Transformers learn new classes from what they know of others, through the same jobs and the same chat."""
+
+import io
+import json
+import math
+import time
+
+import openai
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from ftclient.data.decoding import decode
+from ftclient.jobs.curves_image import write_jobs
+from local_backend import in_process
+from local_backend.images import from_url
+from local_backend.settings import Settings
+from local_backend.task import JobError, Signal
+from tests.training.digits import accuracy, chosen, classify, example, metrics, transfer, vit_folder, write_digits
+
+FEW_IMAGES, FEW_LABELS = chosen(range(5, 10), n=60)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return vit_folder(tmp_path_factory.mktemp("vit"), patch=7, n_blocks=2)
+
+
+@pytest.fixture
+def few(tmp_path):
+    return write_digits(tmp_path / "few.jsonl", FEW_IMAGES, FEW_LABELS)
+
+
+@pytest.mark.slow
+def test_what_is_known_of_some_digits_helps_with_others(tmp_path):
+    """Digits 0 to 4 first, then 200 images of 5 to 9; `python -m tests.benchmarks vit` does it at full size."""
+    _, jobs = transfer(tmp_path, n_pretrained=800, pretrain_epochs=10, epochs=6, n_tests=200)
+    ways = {name: job for name, job in jobs.items() if name != "pre-trained"}
+    assert accuracy(ways["fine-tuned"]) > accuracy(ways["last layer only"]) > accuracy(ways["from scratch"]) > 0.2
+    svg = write_jobs({name: metrics(job) for name, job in ways.items()}, tmp_path / "ways.svg", title="Digits 5 to 9")
+    assert svg.read_text().count("<polyline") == 6  # accuracy and loss
+    assert (
+        write_jobs({name: metrics(job) for name, job in ways.items()}, tmp_path / "ways.png", title="Digits 5 to 9")
+        .read_bytes()
+        .startswith(b"\x89PNG")
+    )
+
+
+def test_a_job_from_upload_to_probabilities_by_the_official_client(base, few, tmp_path):
+    settings = Settings(home=tmp_path / "home", cache=tmp_path, runner="thread", allow_local_paths=True)
+    with in_process.client(settings) as client:
+        file = client.files.create(file=io.BytesIO(few.read_bytes()), purpose="fine-tune")
+        job = client.fine_tuning.jobs.create(training_file=file.id, model=str(base.path), extra_body=_local("head"))
+        while (job := client.fine_tuning.jobs.retrieve(job.id)).status not in {"succeeded", "failed"}:
+            time.sleep(0.05)
+        assert job.status == "succeeded", job.error
+        messages = example(FEW_IMAGES[0], FEW_LABELS[0])["messages"][:-1]
+        said = client.chat.completions.create(
+            model=job.fine_tuned_model, messages=messages, logprobs=True, top_logprobs=5
+        )
+        top = said.choices[0].logprobs.content[0].top_logprobs
+        assert said.choices[0].message.content == top[0].token
+        assert {one.token for one in top} == {"5", "6", "7", "8", "9"}
+        assert math.fsum(math.exp(one.logprob) for one in top) == pytest.approx(1, abs=1e-5)
+        for content, words in (("Which digit?", "no image"), ([*messages[0]["content"] * 2], "2 images")):
+            with pytest.raises(openai.BadRequestError, match=words):
+                client.chat.completions.create(
+                    model=job.fine_tuned_model, messages=[{"role": "user", "content": content}]
+                )
+        with pytest.raises(openai.BadRequestError, match="has no labels to answer with until it is tuned"):
+            client.chat.completions.create(model=str(base.path), messages=messages)
+
+
+def _local(tune):
+    return {"local": {"tune": {"type": tune}, "runtime": {"threads": 1}}}
+
+
+def test_transformers_loads_the_result_and_agrees_with_it(base, few, tmp_path):
+    job = classify(base, tmp_path / "job", few, local={"tune": {"type": "full"}}, n_epochs=2)
+    theirs = transformers.AutoModelForImageClassification.from_pretrained(job.outcome.model_dir).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(job.outcome.model_dir, backend="pil")
+    assert [theirs.config.id2label[i] for i in range(5)] == ["5", "6", "7", "8", "9"]
+    from local_backend.engine.classify import saving
+    from local_backend.engine.device import choose_machine
+
+    ours = saving.load(job.outcome.model_dir, machine=choose_machine({}))
+    urls = [example(image, 0)["messages"][0]["content"][0]["image_url"]["url"] for image in FEW_IMAGES[:8]]
+    contents = [from_url(url) for url in urls]
+    with torch.no_grad():
+        pixels = processor(images=[decode(content) for content in contents], return_tensors="pt")
+        logprobs = torch.log_softmax(theirs(**pixels).logits, dim=1)
+    assert torch.allclose(ours.predict(contents), logprobs, atol=1e-4)
+
+
+@pytest.mark.parametrize("augment", [None, {"flip": True, "crop": 0.2, "mixup": 0.2}])
+def test_a_job_that_was_paused_ends_as_one_that_was_not(base, few, tmp_path, augment):
+    local = {"tune": {"type": "full"}, "classify": {"augment": augment}, "runtime": {"threads": 1}}
+    whole = classify(base, tmp_path / "whole", few, local=local, n_epochs=2, batch_size=16)
+    paused = classify(base, tmp_path / "paused", few, local=local, n_epochs=2, batch_size=16, signals={3: Signal.PAUSE})
+    assert paused.outcome.kind == "paused"
+    resumed = classify(base, tmp_path / "paused", few, local=local, n_epochs=2, batch_size=16)
+    ends = [load_file(job.outcome.model_dir / "model.safetensors") for job in (whole, resumed)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_examples_without_their_image_are_named_by_line(base, tmp_path):
+    sound = [example(image, label) for image, label in zip(FEW_IMAGES, FEW_LABELS, strict=True)]
+    text = {"messages": [{"role": "user", "content": "seven"}, {"role": "assistant", "content": "7"}]}
+    cut_off = example(FEW_IMAGES[0], 5)
+    image_url = cut_off["messages"][0]["content"][0]["image_url"]
+    image_url["url"] = image_url["url"][:200]
+    for bad, words in ((text, "no image"), (cut_off, "cut off|base64")):
+        lines = [*sound[:12], bad]
+        file = tmp_path / "bad.jsonl"
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        with pytest.raises(JobError, match=f"Line 13: .*({words})"):
+            classify(base, tmp_path / "job", file)
