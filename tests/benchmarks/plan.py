@@ -83,8 +83,8 @@ def by_formula(path: Path, encoding_name: str) -> tuple[int, int]:
 
 def _timed(name: str, path: Path, *arguments: str, backend: str = "openai") -> Result:
     """Time `ftclient plan` from start to end."""
-    home = [f"FTCLIENT_HOME={path.parent / 'home'}"] if backend == "openai" else []
-    command = ["env", "OPENAI_BASE_URL=http://127.0.0.1:9/v1", *home, sys.executable, "-m", "ftclient"]
+    settings = ["OPENAI_BASE_URL=http://127.0.0.1:9/v1", f"FTCLIENT_HOME={path.parent / 'home'}"]
+    command = ["env", *settings, sys.executable, "-m", "ftclient"]
     watched = run_and_watch([*command, "--backend", backend, "plan", str(path), *arguments, "--json"])
     found: dict[str, Any] = json.loads(watched.output)
     details = {
