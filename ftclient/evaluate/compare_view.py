@@ -67,11 +67,11 @@ def _scores(comparison: Comparison) -> Table:
     scores, kind = comparison.scores, comparison.kind
     table = Table(
         title=f"{len(comparison.questions)} held-out questions",
-        caption=f"{kind.reason}; in brackets: 95 % intervals",
+        caption=f"{kind.reason}; below the figures: 95 % intervals",
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("model", overflow="fold")
+    table.add_column("model", no_wrap=True)  # so that it can be copied
     for measured in comparison.measured:
         table.add_column(measured.metric.title, justify="right")
     with_cost = any(score.cost_usd for score in scores)
@@ -103,7 +103,7 @@ def _figures(comparison: Comparison, score: Score) -> list[RenderableType]:
 
 def _figure(figure: Figure, metric: Metric) -> Text:
     low, high = (figure_text(bound, metric).rstrip("%") for bound in figure.interval)
-    return Text.assemble((figure_text(figure.value, metric), "bold"), (f" ({low}-{high})", "dim"))
+    return Text.assemble((figure_text(figure.value, metric), "bold"), (f"\n{low}-{high}", "dim"))
 
 
 def _seconds(seconds: float | None) -> str:
