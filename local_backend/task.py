@@ -230,6 +230,9 @@ class Engine(Protocol):
     def forecast(self, task: Task) -> Forecast:
         """Count tokens by the model's own template and say what time and memory the task would take."""
 
+    def context_tokens(self, model: ModelRef) -> int:
+        """The longest sequence that the model takes."""
+
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering; thread-safe. Raises UserError for a prompt that can't work (too long, images)."""
 

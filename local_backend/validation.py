@@ -20,7 +20,7 @@ from local_backend.models import CATALOGUE
 from local_backend.settings import Settings
 from local_backend.store.blobs import blob_path
 from local_backend.store.tables import JobRow
-from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Task
+from local_backend.task import Engine, JobError, ModelRef
 
 MethodName = Literal["supervised", "dpo", "reinforcement"]
 
@@ -93,7 +93,7 @@ def n_steps(n_examples: int, *, n_epochs: int, batch_size: int) -> int:
 
 def check(path: Path, model: ModelRef, *, method: MethodName, engine: Engine) -> Report:
     """Check a training file with the model's own tokenizer: an example beyond its context is an error."""
-    limits = replace(LOCAL_LIMITS, context_tokens=_context_tokens(model, engine, path))
+    limits = replace(LOCAL_LIMITS, context_tokens=_context_tokens(model, engine))
     count = _counter(model, method, engine)
     report = check_file(path, method=method, limits=limits, encoding=None, count_tokens=count)
     return with_image_issues(report, path)
@@ -116,23 +116,9 @@ def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[M
     return count
 
 
-def _context_tokens(model: ModelRef, engine: Engine, path: Path) -> int:
+def _context_tokens(model: ModelRef, engine: Engine) -> int:
     known = CATALOGUE.get(model.base)
-    if known is not None:
-        return known.context_tokens
-    numbers = Hyperparameters(n_epochs=1, batch_size=1, learning_rate_multiplier=1.0)
-    task = Task(
-        job_id="check",
-        model=model,
-        method="supervised",
-        training_path=path,
-        validation_path=None,
-        hyperparameters=numbers,
-        seed=0,
-        local={},
-        work_dir=path.parent,
-    )
-    return engine.forecast(task).context_tokens
+    return engine.context_tokens(model) if known is None else known.context_tokens
 
 
 def _check(job: JobRow, blobs: Path, *, param: str) -> Report:

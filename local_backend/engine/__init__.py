@@ -71,6 +71,13 @@ class TorchEngine:
             return train_classifier(task, base=base, kind=kind, recorder=recorder)
         return train(prepare(task, base=base), recorder)
 
+    def context_tokens(self, model: ModelRef) -> int:
+        """The longest sequence that the model takes."""
+        from local_backend.engine.training import context_tokens
+        from local_backend.engine.weights import ensure
+
+        return context_tokens(ensure(model.base, self._settings).path)
+
     def forecast(self, task: Task) -> Forecast:
         """Count tokens by the model's own template and say what time and memory the task would take."""
         from local_backend.engine.forecast.estimate import forecast

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -35,6 +36,10 @@ MOST_S = 120.0
 Progress = Callable[[int, int, str], None]
 """Told how many parts are done, of how many, and which was the last."""
 
+log = logging.getLogger("local_backend.forecast")
+
+NOT_MEASURED = "How fast this machine is could not be measured: the time is a guess, as for a machine of two cores."
+
 _lock = threading.Lock()
 
 
@@ -52,20 +57,25 @@ def calibrate(
     Returns:
         None where it could not be measured.
     """
-    key = _key(base, machine, tune)
+    key = key_of(base, machine, tune)
     file = folder / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]}.json"
     with _lock:  # two plans at once would disturb each other's measurement
-        kept = _read(file)
-        if kept is None:
+        kept = read(file)
+        if kept is not None:
+            return kept
+        try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             is_disturbed = _is_busy(machine.threads)
-            kept = _measure(base, tune, runtime, folder, progress)
-            if kept is not None:
-                _write(file, key, kept, fresh_s=DISTURBED_FRESH_S if is_disturbed else FRESH_S)
-    return kept
+            found = _measure(base, tune, runtime, folder, progress)
+            if found is not None:
+                _write(file, key, found, fresh_s=DISTURBED_FRESH_S if is_disturbed else FRESH_S)
+        except OSError as error:  # no room, or no right to write there: a plan is possible all the same
+            log.warning("this machine could not be measured: %s", error.strerror)
+            return None
+    return found
 
 
-def _key(base: ModelDir, machine: Machine, tune: Mapping[str, Any]) -> dict[str, Any]:
+def key_of(base: ModelDir, machine: Machine, tune: Mapping[str, Any]) -> dict[str, Any]:
     """What the measurement depends on."""
     on_gpu = machine.device.type == "cuda"
     return {
@@ -83,7 +93,8 @@ def _key(base: ModelDir, machine: Machine, tune: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _read(file: Path) -> Costs | None:
+def read(file: Path) -> Costs | None:
+    """What was kept in a file, if it is there, whole, and not too old."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
         if not 0 <= time.time() - kept["made_at"] < kept["fresh_s"]:
@@ -138,6 +149,8 @@ def _measure(
         timer.cancel()
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _listen(process: subprocess.Popen[str], started: float, progress: Progress | None) -> Costs | None:
@@ -149,8 +162,6 @@ def _listen(process: subprocess.Popen[str], started: float, progress: Progress |
             return costs_from({**told["costs"], "start_s": start_s})
         if progress is not None:
             progress(told["done"], told["of"], told["what"])
-        if process.stdout is not None:
-            process.stdout.close()
     return None
 
 

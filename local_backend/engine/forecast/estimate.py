@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from local_backend.engine import decoder
 from local_backend.engine.device import Machine, choose_machine
-from local_backend.engine.forecast.calibration import Progress, calibrate
+from local_backend.engine.forecast.calibration import NOT_MEASURED, Progress, calibrate
 from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of
 from local_backend.engine.forecast.costs import Costs, guessed
 from local_backend.engine.forecast.duration import Course, Duration, duration_of
@@ -25,8 +25,6 @@ from local_backend.engine.template import Template
 from local_backend.engine.training import DEFAULT_TUNE, context_tokens
 from local_backend.engine.weights import ModelDir
 from local_backend.task import Forecast, JobError, Task, UserError
-
-NOT_MEASURED = "How fast this machine is could not be measured: the time is a guess, as for a machine of two cores."
 
 _Found = TypeVar("_Found")
 

@@ -71,10 +71,8 @@ def memory_of(
         process_bytes: What the process takes without the model; None: not measured; 0: on a GPU.
         states_bytes: Of kept states.
     """
-    kept = size.shape.kept(n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
-    angles = n_tokens * size.shape.K
-    outputs = 2 * n_rows * size.shape.D + n_rows
-    activations = item_bytes * (kept + angles + outputs)
+    kept = size.shape.kept_with_ends(n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
+    activations = item_bytes * kept
     passing = size.shape.passing(n_tokens, n_rows, item_bytes=item_bytes)
     on_cpu = process_bytes != 0
     return Memory(

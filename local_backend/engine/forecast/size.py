@@ -76,11 +76,20 @@ class Shape:
         """
         if n_blocks == 0:
             return 0
-        mixed, fed = self._mixed(), self._fed()
-        last = n_tokens * mixed + n_rows * (self.K * self.H + fed)
-        if is_recomputed:
-            return n_blocks * n_tokens * self.D + max(last, n_tokens * (mixed + fed) if n_blocks > 1 else 0)
-        return (n_blocks - 1) * n_tokens * (mixed + fed) + last
+        last = n_tokens * self._mixed() + n_rows * (self.K * self.H + self._fed())
+        if is_recomputed:  # inputs, and all of one block at a time
+            return n_blocks * n_tokens * self.D + (n_tokens * self.kept_by_block if n_blocks > 1 else last)
+        return (n_blocks - 1) * n_tokens * self.kept_by_block + last
+
+    def kept_with_ends(self, n_tokens: int, *, n_blocks: int, n_rows: int, is_recomputed: bool = False) -> int:
+        """The same with the rotary tables, and with the last norm's input."""
+        kept = self.kept(n_tokens, n_blocks=n_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
+        return kept + (n_tokens * self.K if n_blocks else 0) + n_rows * (self.D + 1)
+
+    @property
+    def kept_by_block(self) -> int:
+        """Numbers that a block keeps for each token, if it computes all of them."""
+        return self._mixed() + self._fed()
 
     def _mixed(self) -> int:
         """A token's numbers up to attention: block input, its norm; queries, keys, values, their mix, log-sum-exps."""
