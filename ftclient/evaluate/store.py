@@ -89,7 +89,7 @@ class AnswerStore:
         """Keep an answer; it is on disk when this returns."""
         fields = asdict(replace(answer, is_stored=False))
         del fields["is_stored"]
-        values = (key, model, json.dumps(fields, ensure_ascii=False), time.time())
+        values = (key, model, json.dumps(fields), time.time())  # ASCII: models may write halves of surrogate pairs
         with self._failures_told(), self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", values)
 

@@ -338,6 +338,8 @@ def test_answers_are_kept_for_their_owner_alone_and_damage_is_told(tmp_path):
         store.keep("k", Answer(text="犬", seconds=1.0, prompt_tokens=3), model="m")
         assert store.get("k") == Answer(text="犬", seconds=1.0, prompt_tokens=3, calls=[])
         assert store.get("other") is None
+        store.keep("k", Answer(text="\ud83d half a pair\x00"), model="m")
+        assert store.get("k").text == "\ud83d half a pair\x00"
     path = tmp_path / "home" / "client.db"
     assert path.stat().st_mode & 0o777 == 0o600
     db = sqlite3.connect(path)
