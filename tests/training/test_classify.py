@@ -87,7 +87,7 @@ def test_each_way_of_tuning_learns_and_its_model_says_what_the_run_said(tmp_path
     right = 0
     for one in map(json.loads, held.read_text().splitlines()):
         question, answer = (message["content"] for message in one["messages"])
-        ids = classifier.body.read(question, (), line=1, param="training_file")
+        ids = classifier.body.reader.read(question, (), line=1, param="training_file")
         right += classifier.labels.names[int(classifier.predict([ids])[0].argmax())] == answer
     assert right / 30 == pytest.approx(last.full_valid_mean_token_accuracy)
     said = recording.facts["classification"]
@@ -154,7 +154,7 @@ def test_transformers_loads_what_its_classes_can_express(tmp_path, training):
         model = transformers.AutoModelForSequenceClassification.from_pretrained(outcome.model_dir).eval()
         assert model.config.id2label == {0: "animal", 1: "fruit", 2: "tool"}
         for text in ("the apple is old", "i see my new saw"):
-            ids = classifier.body.read(text, (), line=1, param="training_file")
+            ids = classifier.body.reader.read(text, (), line=1, param="training_file")
             theirs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], dim=0)
             torch.testing.assert_close(classifier.predict([ids])[0], theirs, rtol=1e-3, atol=1e-4)
 
@@ -178,9 +178,8 @@ def test_other_encoders_are_computed_by_transformers_with_padding_that_nothing_s
     kind = training_kind(ModelRef(base=str(base)), base, task="chat")
     body = load_body(base, kind, machine=CPU)
     assert not body.is_packed
-    texts = [
-        body.read(text, (), line=1, param="training_file") for text in ("the cat", "my very old and new drill is on")
-    ]
+    sentences_read = ("the cat", "my very old and new drill is on")
+    texts = [body.reader.read(text, (), line=1, param="training_file") for text in sentences_read]
     with torch.no_grad():
         together, alone = body.features(texts), torch.cat([body.features([text]) for text in texts])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
@@ -235,7 +234,7 @@ def test_validation_data_set_aside_have_every_label(tmp_path, encoder, training)
     kind = training_kind(ModelRef(base=str(encoder)), encoder, task="chat")
     body = load_body(encoder, kind, machine=CPU)
     task = task_of(tmp_path, training, encoder)
-    data = read_data(task, body, options={**options_of({}), "valid_share": 0.25}, known=None)
+    data = read_data(task, body.reader, options={**options_of({}), "valid_share": 0.25}, known=None)
     assert (len(data.train), len(data.valid)) == (36, 12)
     assert sorted(row.targets for row in data.valid) == sorted([(0,), (1,), (2,)] * 4)
     assert not {row.line for row in data.train} & {row.line for row in data.valid}

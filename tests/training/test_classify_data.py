@@ -24,7 +24,7 @@ def read(tmp_path, body, training, validation=None):
     if validation is not None:
         paths[1] = write_examples(tmp_path / "valid.jsonl", validation)
     task = task_of(tmp_path, paths[0], tmp_path, validation=paths[1])
-    return read_data(task, body, options=options_of({}), known=None)
+    return read_data(task, body.reader, options=options_of({}), known=None)
 
 
 def picture(text="what is it"):

@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from local_backend.engine.classify import packed
-from local_backend.engine.classify.images import Pixels, load
 from local_backend.engine.classify.kinds import Kind
+from local_backend.engine.classify.readers import ImageReader, Reader, TextReader, reader_of
 from local_backend.engine.device import Machine
 from local_backend.engine.projection import project
 from local_backend.engine.quiet import quiet
-from local_backend.engine.rows import invalid_line
 from local_backend.task import JobError, UserError
 
 Inputs = Sequence[Any]
@@ -26,9 +25,6 @@ Inputs = Sequence[Any]
 
 _AGREEMENT = 1e-3
 """Largest difference between our states and transformers', in shares of the largest state."""
-
-
-_NO_IMAGES = "It has an image, and this model reads text only. Choose an image model (a ViT, say)."
 
 
 class Body(Protocol):
@@ -39,32 +35,21 @@ class Body(Protocol):
     width: int
     way: str
     """How it is computed, in words."""
-
-    def read(self, text: str, images: Sequence[bytes], *, line: int, param: str) -> Any:
-        """Return what `features` takes of an example.
-
-        Raises:
-            JobError: The example has not what this model reads, or too much of it; names the line.
-        """
-
-    def size(self, one: Any) -> int:
-        """Tokens of an input; of an image, the places that its pieces take."""
+    reader: Reader
+    """Makes of examples what `features` takes."""
 
     def features(self, inputs: Inputs) -> torch.Tensor:
         """Return what the last layer reads (B, W), with gradients where weights train."""
-
-    def save_extras(self, folder: Path) -> None:
-        """Write what the model needs beside its weights to read its input."""
 
 
 class TextBody:
     """A text encoder or decoder and the pooling that it was made for."""
 
-    def __init__(self, model: Any, tokenizer: Any, kind: Kind) -> None:
+    def __init__(self, model: Any, reader: TextReader, kind: Kind) -> None:
         self.model = model
         self.kind = kind
         self.width = int(model.config.get_text_config().hidden_size)
-        self._tokenizer = tokenizer
+        self.reader = reader
         is_near = next(model.parameters()).device.type == "cpu"
         self.is_packed = is_near and kind.model_type in packed.MODEL_TYPES
         if self.is_packed and not _agrees(model):
@@ -72,24 +57,6 @@ class TextBody:
         if not self.is_packed:
             speed_up(model)
         self.way = "texts side by side, without padding" if self.is_packed else "texts of similar length, padded"
-
-    def read(self, text: str, images: Sequence[bytes], *, line: int, param: str) -> list[int]:
-        """Token ids, with the marks that the model wants around a text."""
-        if images:
-            raise invalid_line(line, _NO_IMAGES, param)
-        ids = [int(token) for token in self._tokenizer(text, truncation=False, verbose=False)["input_ids"]]
-        limit = self.kind.context_tokens
-        if limit is not None and len(ids) > limit:
-            what = (
-                f"It has {len(ids):,} tokens, and the model reads {limit:,}. Nothing is cut in silence: shorten it or "
-                "take it out."
-            )
-            raise invalid_line(line, what, param)
-        return ids
-
-    def size(self, one: Any) -> int:
-        """Tokens of a text."""
-        return len(one)
 
     def features(self, inputs: Inputs) -> torch.Tensor:
         """Pooled states (B, W)."""
@@ -115,16 +82,11 @@ class TextBody:
         out: torch.Tensor = pooler.activation(project(first_BD, [pooler.dense]))
         return out
 
-    def save_extras(self, folder: Path) -> None:
-        """The tokenizer."""
-        with quiet():
-            self._tokenizer.save_pretrained(folder)
-
     def _padded_features(self, inputs: Inputs) -> torch.Tensor:
         """By transformers' own forward pass. Padding stands at the right, where no real token sees it."""
         longest = max(len(ids) for ids in inputs)
         device = next(self.model.parameters()).device
-        pad = self._tokenizer.pad_token_id or 0
+        pad = self.reader.pad_id
         ids_BT = torch.tensor([[*ids, *[pad] * (longest - len(ids))] for ids in inputs], device=device)
         lengths_B = torch.tensor([len(ids) for ids in inputs], device=device)
         mask_BT = (torch.arange(longest, device=device)[None, :] < lengths_B[:, None]).long()
@@ -143,31 +105,14 @@ class ImageBody:
 
     way = "images in batches"
 
-    def __init__(self, model: Any, pixels: Pixels, kind: Kind) -> None:
+    def __init__(self, model: Any, reader: ImageReader, kind: Kind) -> None:
         self.model = model
         self.kind = kind
         self.last_layer_name, layer = last_layer(model)
         self.width = layer.in_features
         put_layer(model, self.last_layer_name, nn.Identity())
         speed_up(model)
-        self._pixels = pixels
-
-    def read(self, text: str, images: Sequence[bytes], *, line: int, param: str) -> bytes:
-        """The bytes of the one image, which are known to decode."""
-        del text  # a question beside the image says the same every time
-        if len(images) != 1:
-            what = "no image, and this model reads images" if not images else f"{len(images)} images; it must have one"
-            hint = " Choose a text encoder (minilm-l6, say)." if not images else ""
-            raise invalid_line(line, f"It has {what}.{hint}", param)
-        load(images[0], line=line, param=param)
-        return images[0]
-
-    def size(self, one: Any) -> int:
-        """Places that the pieces of an image take."""
-        del one
-        patch = getattr(self.model.config, "patch_size", None)
-        side = getattr(self.model.config, "image_size", None)
-        return (int(side) // int(patch)) ** 2 if isinstance(patch, int) and isinstance(side, int) else 1
+        self.reader = reader
 
     def features(self, inputs: Inputs) -> torch.Tensor:
         """What the model's own classifier would read (B, W)."""
@@ -175,17 +120,13 @@ class ImageBody:
 
     def pixels(self, inputs: Inputs) -> torch.Tensor:
         """What the model's processor makes of some images (B, C, H, W)."""
-        return self._pixels([load(data, line=0) for data in inputs])
+        return self.reader.pixels(inputs)
 
     def pixel_features(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
         """Features of images that have been through the processor, and perhaps been changed."""
         found = self.model(pixel_values=pixels_BCHW.to(next(self.model.parameters()).device)).logits
         out: torch.Tensor = found
         return out
-
-    def save_extras(self, folder: Path) -> None:
-        """The image processor."""
-        self._pixels.save(folder)
 
 
 def load_body(folder: Path, kind: Kind, *, machine: Machine, extras: Path | None = None) -> TextBody | ImageBody:
@@ -200,17 +141,15 @@ def load_body(folder: Path, kind: Kind, *, machine: Machine, extras: Path | None
     try:
         with quiet():
             model = auto.from_pretrained(folder, dtype=machine.dtype, local_files_only=True, use_safetensors=True)
-            model.to(machine.device)
-            if kind.modality == "image":
-                return ImageBody(model.eval(), Pixels.of(extras or folder), kind)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(extras or folder, local_files_only=True)
+        reader = reader_of(extras or folder, kind)
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded as a classifier: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error
     except UserError as error:
         raise JobError(error.code or "model_not_supported", error.message, "model") from error
     # Without dropout: it would make frozen parts different every time, and small models gain nothing by it.
-    return TextBody(model.eval(), tokenizer, kind)
+    model.to(machine.device).eval()
+    return ImageBody(model, reader, kind) if isinstance(reader, ImageReader) else TextBody(model, reader, kind)
 
 
 def last_layer(model: nn.Module) -> tuple[str, nn.Linear]:

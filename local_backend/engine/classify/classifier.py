@@ -78,8 +78,8 @@ class Classifier:
             )
             return
         batch: list[int] = []
-        for i in sorted(range(len(inputs)), key=lambda i: self.body.size(inputs[i])):
-            if batch and (len(batch) + 1) * self.body.size(inputs[i]) > max_tokens:
+        for i in sorted(range(len(inputs)), key=lambda i: self.body.reader.size(inputs[i])):
+            if batch and (len(batch) + 1) * self.body.reader.size(inputs[i]) > max_tokens:
                 yield batch
                 batch = []
             batch.append(i)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from local_backend.engine.classify.body import ImageBody, TextBody
 from local_backend.engine.classify.examples import Example, read_examples
 from local_backend.engine.classify.labels import Labels, example_weights, find_labels, set_aside
+from local_backend.engine.classify.readers import Reader
 from local_backend.task import JobError, Task
 
 
@@ -36,7 +36,7 @@ class Data:
     valid: list[Row]
 
 
-def read_data(task: Task, body: TextBody | ImageBody, *, options: dict[str, Any], known: Labels | None) -> Data:
+def read_data(task: Task, reader: Reader, *, options: dict[str, Any], known: Labels | None) -> Data:
     """Read the files of a job; `known` are the labels of the classifier that it starts from.
 
     Raises:
@@ -47,11 +47,11 @@ def read_data(task: Task, body: TextBody | ImageBody, *, options: dict[str, Any]
         text = "The training file has no example that counts: every answer has the weight 0."
         raise JobError("invalid_training_file", text, param="training_file")
     labels = _with_known(find_labels(examples), known)
-    rows = _rows(examples, body, labels, param="training_file", first=0)
+    rows = _rows(examples, reader, labels, param="training_file", first=0)
     valid: list[Row] = []
     if task.validation_path is not None:
         held = list(read_examples(task.validation_path, param="validation_file"))
-        valid = _rows(held, body, labels, param="validation_file", first=len(rows))
+        valid = _rows(held, reader, labels, param="validation_file", first=len(rows))
     elif options["valid_share"]:
         kept, aside = set_aside([row.targets for row in rows], share=options["valid_share"], seed=task.seed)
         rows, valid = [rows[i] for i in kept], [rows[i] for i in aside]
@@ -86,12 +86,10 @@ def _with_known(found: Labels, known: Labels | None) -> Labels:
     return Labels(names=(*known.names, *new), is_multi=found.is_multi or known.is_multi)
 
 
-def _rows(
-    examples: Sequence[Example], body: TextBody | ImageBody, labels: Labels, *, param: str, first: int
-) -> list[Row]:
+def _rows(examples: Sequence[Example], reader: Reader, labels: Labels, *, param: str, first: int) -> list[Row]:
     rows = []
     for place, example in enumerate(examples, first):
-        found = body.read(example.text, example.images, line=example.line, param=param)
+        found = reader.read(example.text, example.images, line=example.line, param=param)
         rows.append(
             Row(
                 place=place,
@@ -99,7 +97,7 @@ def _rows(
                 input=found,
                 targets=labels.targets(example, param=param),
                 weight=example.weight,
-                n_tokens=body.size(found),
+                n_tokens=reader.size(found),
             )
         )
     return rows

@@ -157,7 +157,7 @@ def prepare(task: Task, *, base: ModelDir, kind: Kind, between: Between) -> Run:
     start = task.model.tuned_dir
     body = load_body(start or base.path, kind, machine=machine, extras=base.path)
     known = saving.read_labels(start) if start else None
-    data = read_data(task, body, options=dict(options), known=known)
+    data = read_data(task, body.reader, options=dict(options), known=known)
     _check(task, data, options)
     classifier = Classifier(body, data.labels, has_bias=not kind.is_causal)
     parts = choose_parts(

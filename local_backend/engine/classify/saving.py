@@ -58,7 +58,7 @@ def save(classifier: Classifier, folder: Path, *, base: str, same_body: Path | N
         is_own = _save_model(classifier, plain, folder, same_body)
     tensors = {name: tensor.detach().contiguous() for name, tensor in plain.state_dict().items()}
     save_file(tensors, folder / _LAST_LAYER)
-    body.save_extras(folder)
+    body.reader.save(folder)
     note = {
         "format": FORMAT,
         "labels": list(labels.names),

@@ -42,7 +42,7 @@ class Classifiers:
         found = desk.read(request)
         logprobs_L = desk.answer(found)
         return Answer(
-            n_prompt_tokens=desk.classifier.body.size(found),
+            n_prompt_tokens=desk.classifier.body.reader.size(found),
             deltas=_deltas(desk.classifier, logprobs_L, request),
         )
 
@@ -69,7 +69,7 @@ class _Desk:
         """What the body takes of a request's messages."""
         try:
             query = query_of(request.messages)
-            return self.classifier.body.read(query.text, query.images, line=0, param="messages")
+            return self.classifier.body.reader.read(query.text, query.images, line=0, param="messages")
         except BadImageError as error:
             raise UserError(str(error), param="messages", code=error.code) from error
         except JobError as error:

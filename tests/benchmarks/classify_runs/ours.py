@@ -61,7 +61,8 @@ def main(model_dir, train_file, test_file, way, n_epochs):
 def _test(folder, test_file):
     classifier = saving.load(folder, machine=choose_machine({"precision": "fp32"}))
     examples = list(read_examples(test_file, param="validation_file"))
-    inputs = [classifier.body.read(one.text, one.images, line=one.line, param="validation_file") for one in examples]
+    read = classifier.body.reader.read
+    inputs = [read(one.text, one.images, line=one.line, param="validation_file") for one in examples]
     given = classifier.predict(inputs).argmax(1).tolist()
     names = classifier.labels.names
     return sum(names[i] == one.labels[0] for i, one in zip(given, examples, strict=True)) / len(examples)

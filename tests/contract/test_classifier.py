@@ -1,0 +1,148 @@
+"""A text classifier through the official client, without a special call: files, job, events, checkpoints, chat."""
+
+import base64
+import json
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+import openai
+import pytest
+
+from local_backend import in_process
+from local_backend.settings import Settings
+from tests.contract.conftest import wait
+from tests.contract.places import judge, official
+from tests.training.tiny_classifier import sentences, write_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return write_encoder(tmp_path_factory.mktemp("encoder"), pooling="mean")
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(home=home, cache=home / "cache", engine="torch", runner="thread", allow_local_paths=True)
+    http = httpx2.Client(transport=in_process.transport(settings), event_hooks={"response": [judge]})
+    with official(openai.OpenAI, http, in_process.BASE_URL) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def job(client, encoder):
+    """A finished job."""
+    files = [upload(client, sentences(40)), upload(client, sentences(30, seed=1))]
+    numbers = {"n_epochs": 10, "batch_size": 8, "learning_rate_multiplier": 5.0}
+    created = client.fine_tuning.jobs.create(
+        model=str(encoder), training_file=files[0], validation_file=files[1], hyperparameters=numbers, suffix="things"
+    )
+    return wait(client, created.id)
+
+
+def upload(client, examples):
+    lines = "".join(json.dumps(one) + "\n" for one in examples).encode()
+    return client.files.create(file=("data.jsonl", lines), purpose="fine-tune").id
+
+
+def ask(client, model, text, **options):
+    return client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], **options)
+
+
+def test_the_job_is_one_like_any_other(client, job):
+    assert job.status == "succeeded"
+    events = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)]
+    assert "Fine-tuning job started" in events
+    assert any(message.startswith("Step 50/50: training loss=") for message in events)
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert checkpoints[0].metrics.full_valid_mean_token_accuracy > 0.9
+    assert base64.b64decode(client.files.content(job.result_files[0]).content).startswith(b"step,train_loss,train_")
+
+
+def test_metrics_tell_accuracy_f1_calibration_and_confusion(client, job):
+    steps = [event for event in client.fine_tuning.jobs.list_events(job.id, limit=100) if event.type == "metrics"]
+    last = max(steps, key=lambda event: event.data["step"]).data
+    assert last["full_valid_accuracy"] == last["full_valid_mean_token_accuracy"] > 0.9
+    assert 0.9 < last["full_valid_macro_f1"] <= 1
+    assert 0 <= last["full_valid_ece"] <= 1
+    details = client.get(f"/local/jobs/{job.id}", cast_to=object)
+    said = details["facts"]["classification"]
+    assert [row["label"] for row in said["per_class"]] == ["animal", "fruit", "tool"]
+    assert sum(map(sum, said["confusion"])) == 30
+
+
+def test_the_answer_is_the_label_and_logprobs_are_over_labels(client, job):
+    answer = ask(client, job.fine_tuned_model, "i see the very old hammer saw", logprobs=True, top_logprobs=3)
+    (choice,) = answer.choices
+    assert (choice.message.content, choice.finish_reason) == ("tool", "stop")
+    (said,) = choice.logprobs.content
+    assert said.token == "tool"  # noqa: S105 - a word of an answer
+    assert bytes(said.bytes) == b"tool"
+    assert {top.token for top in said.top_logprobs} == {"animal", "fruit", "tool"}
+    assert sum(math.exp(top.logprob) for top in said.top_logprobs) == pytest.approx(1.0, abs=1e-5)
+    assert answer.usage.completion_tokens == 1
+    assert answer.usage.prompt_tokens == 9
+
+
+def test_it_streams_and_gives_several_choices(client, job):
+    chunks = ask(client, job.fine_tuned_model, "my new otter", stream=True, n=2)
+    texts = {0: "", 1: ""}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts == {0: "animal", 1: "animal"}
+
+
+def test_many_at_once_are_answered_as_each_alone(client, job):
+    texts = [one["messages"][0]["content"] for one in sentences(24, seed=9)]
+    alone = [ask(client, job.fine_tuned_model, text).choices[0].message.content for text in texts]
+    gate = threading.Barrier(8)
+
+    def at_once(text):
+        if texts.index(text) < 8:
+            gate.wait(timeout=30)
+        return ask(client, job.fine_tuned_model, text).choices[0].message.content
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(at_once, texts)) == alone
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}], "this model reads text only"),
+        ([{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}], "not 'input_audio'"),
+        (" ", "nothing to classify"),
+        ("old " * 60, "Nothing is cut in silence"),
+    ],
+    ids=["image", "audio", "blank", "long"],
+)
+def test_what_it_does_not_read_is_refused_with_words(client, job, content, said):
+    with pytest.raises(openai.BadRequestError, match=said) as caught:
+        ask(client, job.fine_tuned_model, content)
+    assert caught.value.param == "messages"
+
+
+def test_an_encoder_that_is_not_tuned_says_so(client, encoder):
+    with pytest.raises(openai.BadRequestError, match="no labels to answer with until it is tuned"):
+        ask(client, str(encoder), "the cat")
+
+
+def test_a_file_of_one_label_fails_with_the_reason(client, encoder):
+    file = upload(client, sentences(12, kinds=("fruit",)))
+    job = wait(client, client.fine_tuning.jobs.create(model=str(encoder), training_file=file).id)
+    assert (job.status, job.error.code, job.error.param) == ("failed", "invalid_training_file", "training_file")
+    assert "same label" in job.error.message
+
+
+def test_preferences_do_not_make_a_classifier(client, encoder):
+    file = upload(client, sentences(12))
+    with pytest.raises(openai.BadRequestError, match="trained on labels"):
+        client.fine_tuning.jobs.create(
+            model=str(encoder),
+            training_file=file,
+            method={"type": "dpo"},
+            extra_body={"local": {"task": "classify"}},
+        )
