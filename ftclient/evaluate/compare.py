@@ -55,15 +55,15 @@ class Score:
     exact_match: float
     valid_json: float | None
     """None where the expected answers are not JSON."""
-    figures: Mapping[str, Figure] = field(default_factory=dict)
+    figures: Mapping[str, Figure] = field(default_factory=dict, repr=False)
     """By the metric's name; the first is the one that models are compared by."""
-    median_s: float | None = None
+    median_s: float | None = field(default=None, repr=False)
     """Seconds from question to answer, with others under way."""
-    prompt_tokens: int | None = None
-    answer_tokens: int | None = None
-    cost_usd: Decimal | None = None
+    prompt_tokens: int | None = field(default=None, repr=False)
+    answer_tokens: int | None = field(default=None, repr=False)
+    cost_usd: Decimal | None = field(default=None, repr=False)
     """What the answers cost, those of earlier calls too; None where the host's prices are not known."""
-    n_refused: int = 0
+    n_refused: int = field(default=0, repr=False)
     """Questions that the host refused, because of their length, say."""
 
 
