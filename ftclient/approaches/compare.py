@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ftclient.approaches import training
 from ftclient.approaches.asks import Ask, asks_of, options_of
+from ftclient.approaches.audience import SILENT, Audience
 from ftclient.approaches.library import Library
 from ftclient.approaches.outcome import Outcomes
 from ftclient.approaches.prompts import uncited
-from ftclient.approaches.training import Follow, Trained
+from ftclient.approaches.training import Trained
 from ftclient.approaches.wishes import APPROACHES, TITLES, ApproachName, Wishes
 from ftclient.cost.plan import Plan
 from ftclient.data import Dataset
@@ -28,15 +29,7 @@ from ftclient.evaluate.store import AnswerStore
 from ftclient.evaluate.task import task_of
 
 if TYPE_CHECKING:
-    from openai.types.fine_tuning import FineTuningJob
-
     from ftclient.client import Client
-    from ftclient.jobs.job import Job
-
-Tell = Callable[[str], None]
-"""Told in words what happens next."""
-Progress = Callable[[int, int], None]
-"""Told of answers received and answers in all, of one approach."""
 
 _TIMED = 3
 """Questions that are asked one at a time, for the time that a call takes."""
@@ -50,9 +43,7 @@ def compare(
     *,
     model: str,
     wishes: Wishes | None = None,
-    tell: Tell | None = None,
-    progress: Progress | None = None,
-    follow: Follow | None = None,
+    audience: Audience = SILENT,
 ) -> Outcomes:
     """Answer the test questions by every approach that the data and the host allow.
 
@@ -64,9 +55,7 @@ def compare(
         test: Questions with their answers. A key `source` beside `messages` names the document that has the answer.
         model: The base model.
         wishes: What is to be compared, and how.
-        tell: Told in words what happens next.
-        progress: Told of answers received and answers in all, for each approach.
-        follow: Waits for a job; None waits in silence.
+        audience: Told how it goes on.
 
     Raises:
         BudgetError: It may cost more than was allowed; nothing was trained or asked.
@@ -75,26 +64,26 @@ def compare(
         UnsupportedError: An approach that was asked for by name is not possible here.
     """
     with ExitStack() as stack:
-        run = _Run(client, train, test, model=model, wishes=wishes or Wishes(), tell=tell or _say_nothing)
+        run = _Run(client, train, test, model=model, wishes=wishes or Wishes(), audience=audience)
         run.open_library(stack)
         plans = run.plans()
         run.check_budget(plans)
-        trained = {name: run.train(name, plan, follow or _wait) for name, plan in plans.items()}
+        trained = {name: run.train(name, plan) for name, plan in plans.items()}
         asker = Asker(client.openai, client.host, stack.enter_context(AnswerStore(client.home)))
-        return run.outcomes(asker, trained, progress or _count_nothing)
+        return run.outcomes(asker, trained)
 
 
 class _Run:
     """One comparison on its way."""
 
     def __init__(
-        self, client: Client, train: Dataset, test: Dataset, *, model: str, wishes: Wishes, tell: Tell
+        self, client: Client, train: Dataset, test: Dataset, *, model: str, wishes: Wishes, audience: Audience
     ) -> None:
         self._client = client
         self._train = train
         self._model = model
         self._wishes = wishes
-        self._tell = tell
+        self._audience = audience
         self._questions = questions_of(test)
         self._examples = questions_of(train)
         self._task = task_of(self._questions)
@@ -109,7 +98,7 @@ class _Run:
         if docs is None:
             self._skip("rag", "Name a folder with documents: --docs DIR.")
             return
-        self._tell(f"Reading {docs}")
+        self._audience.tell(f"Reading {docs}")
         library = Library(docs, home=self._client.home, n_passages=self._wishes.n_passages)
         self._library = stack.enter_context(library)
 
@@ -142,20 +131,20 @@ class _Run:
         if total > Decimal(str(limit)):
             raise BudgetError(f"The comparison may cost up to ${total:.2f}, more than the limit of ${limit}.")
 
-    def train(self, name: ApproachName, plan: Plan, follow: Follow) -> Trained:
+    def train(self, name: ApproachName, plan: Plan) -> Trained:
         """Run a job to its end."""
-        self._tell(f"Training: {TITLES[name]}")
-        return training.run(self._client, name, plan, follow=follow)
+        self._audience.tell(f"Training: {TITLES[name]}")
+        return training.run(self._client, name, plan, follow=self._audience.follow)
 
-    def outcomes(self, asker: Asker, trained: Mapping[ApproachName, Trained], progress: Progress) -> Outcomes:
+    def outcomes(self, asker: Asker, trained: Mapping[ApproachName, Trained]) -> Outcomes:
         """Ask by all approaches."""
         asks = self._asks({name: each.model for name, each in trained.items()})
         host = self._client.host
         answers: dict[ApproachName, list[Answer]] = {}
         latency_s: dict[ApproachName, float] = {}
         for name, ask in asks.items():
-            self._tell(f"Asking: {TITLES[name]}")
-            answers[name] = self._answers(asker, ask, progress)
+            self._audience.tell(f"Asking: {TITLES[name]}")
+            answers[name] = self._answers(asker, ask)
             if host.is_local:
                 latency_s[name] = self._latency_s(ask)
         costs = {str(name): spending.cost_of(host, asks[name].model, answers[name]) for name in asks}
@@ -215,13 +204,13 @@ class _Run:
         )
         return {name: ask for name, ask in asks.items() if self._is_wanted(name)}
 
-    def _answers(self, asker: Asker, ask: Ask, progress: Progress) -> list[Answer]:
+    def _answers(self, asker: Asker, ask: Ask) -> list[Answer]:
         n_done = 0
 
         def done() -> None:
             nonlocal n_done
             n_done += 1
-            progress(n_done, len(self._questions))
+            self._audience.progress(n_done, len(self._questions))
 
         def answer(question: Question) -> Answer:
             options = options_of(question, self._questions, self._wishes)
@@ -257,16 +246,3 @@ class _Run:
             for ask in asks.values()
             for question in self._questions
         ]
-
-
-def _wait(job: Job) -> FineTuningJob:
-    job.wait()
-    return job.refresh()
-
-
-def _say_nothing(_text: str) -> None:
-    pass
-
-
-def _count_nothing(_done: int, _total: int) -> None:
-    pass

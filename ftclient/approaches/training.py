@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _TUNES: dict[ApproachName, Tune] = {"head": Head(), "lora": LoRA(), "full": Full()}
 _MOST_TRIES = 20
 
-Follow = Callable[["Job"], "FineTuningJob"]
-"""Waits for a job to end, showing it or not."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
@@ -59,7 +56,7 @@ def plan(client: Client, name: ApproachName, train: Dataset, *, model: str, wish
     )
 
 
-def run(client: Client, name: ApproachName, planned: Plan, *, follow: Follow) -> Trained:
+def run(client: Client, name: ApproachName, planned: Plan, *, follow: Callable[[Job], FineTuningJob]) -> Trained:
     """Start the job, or find the one that an earlier call started, and wait for its end.
 
     Raises:

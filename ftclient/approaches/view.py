@@ -14,7 +14,9 @@ from ftclient.evaluate.compare_view import figure_text
 from ftclient.view.words import clock
 
 if TYPE_CHECKING:
+    from ftclient.approaches.learning_curve import LearningCurve
     from ftclient.approaches.outcome import Outcome, Outcomes
+    from ftclient.evaluate.compare import Figure
 
 _BAR_CELLS = 16
 
@@ -45,17 +47,17 @@ def _table(outcomes: Outcomes) -> Table:
     for outcome in outcomes.outcomes:
         low, high = (figure_text(bound, metric).rstrip("%") for bound in outcome.figure.interval)
         value = (figure_text(outcome.figure.value, metric), "bold")
-        figure = Text.assemble(_bar(outcome, is_share=metric.is_share), value, (f" ({low}-{high})", "dim"))
+        figure = Text.assemble(_bar(outcome.figure, is_share=metric.is_share), value, (f" ({low}-{high})", "dim"))
         table.add_row(
             outcome.title, figure, f"{outcome.alone:.0%}", _training(outcome), _call(outcome), _prompt(outcome)
         )
     return table
 
 
-def _bar(outcome: Outcome, *, is_share: bool) -> str:
+def _bar(figure: Figure, *, is_share: bool = True) -> str:
     if not is_share:
         return ""
-    full = round(outcome.figure.value * _BAR_CELLS)
+    full = round(figure.value * _BAR_CELLS)
     return "━" * full + " " * (_BAR_CELLS - full) + " "
 
 
@@ -85,3 +87,16 @@ def _retrieval(outcomes: Outcomes) -> list[RenderableType]:
     if ranking is not None:
         text += f"; the source is among {ranking.k} for {ranking.hit_rate:.0%} (MRR {ranking.mean_reciprocal_rank:.2f})"
     return [Text(text + ".", style="dim"), *(Text(f"Left out: {why}", style="yellow") for why in documents.skipped)]
+
+
+def render_curve(curve: LearningCurve) -> RenderableType:
+    """Return figures by number of examples, and whether more would help."""
+    table = Table(title=f"{TITLES[curve.approach]}, by training data", title_justify="left")
+    table.add_column("examples", justify="right")
+    table.add_column(curve.metric)
+    for point in curve.points:
+        figure = point.figure
+        interval = f" ({figure.interval.low:.0%}-{figure.interval.high:.0%})".replace("%-", "-")
+        cells = Text.assemble(_bar(figure), (f"{figure.value:.0%}", "bold"), (interval, "dim"))
+        table.add_row(f"{point.n_examples:,}", cells)
+    return Group(table, Text(curve.advice, style="bold"))

@@ -10,11 +10,14 @@ from typing_extensions import Self
 
 from ftclient.cli.downloads import fetch_model
 from ftclient.cli.session import connected, current, err, say, show, show_json
+from ftclient.errors import FtclientError
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
     from rich.progress import Progress
 
+    from ftclient.client import Client
+    from ftclient.data import Dataset
     from ftclient.jobs.job import Job
 
 
@@ -23,7 +26,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m[/bold]\n\n"
         "[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m --docs handbook --html page.html[/bold]\n\n"
-        "[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m --only base,examples,lora --epochs 4[/bold]"
+        "[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m --only base,lora --epochs 4[/bold]\n\n"
+        "[bold]ftclient compare train.jsonl test.jsonl --model smollm2-135m --fractions 0.1,0.3,1[/bold]"
     )(compare)
 
 
@@ -49,6 +53,10 @@ def compare(  # noqa: PLR0913 - an argument an option
         float, typer.Option(min=0, max=1, help="From where on less effort is enough, though more may do a bit better.")
     ] = 0.9,
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more in all.")] = None,
+    fractions: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Instead: train on these parts of the data, to see if more would help."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with all answers.")] = None,
     lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
 ) -> None:
@@ -56,7 +64,7 @@ def compare(  # noqa: PLR0913 - an argument an option
 
     Jobs and answers are kept: the same call after Ctrl-C, an error, or a crash goes on from there.
     """
-    from ftclient.approaches import Wishes
+    from ftclient.approaches import Audience, Wishes
     from ftclient.approaches import compare as compare_approaches
     from ftclient.data import Dataset
 
@@ -73,20 +81,31 @@ def compare(  # noqa: PLR0913 - an argument an option
     )
     with connected() as client, _Bar() as bar:
         fetch_model(client, model)
-        outcomes = compare_approaches(
-            client,
-            Dataset.read(train),
-            Dataset.read(test),
-            model=model,
-            wishes=wishes,
-            tell=say,
-            progress=bar.tell,
-            follow=_follow,
-        )
+        data = Dataset.read(train), Dataset.read(test)
+        how: dict[str, Any] = {"wishes": wishes, "audience": Audience(tell=say, progress=bar.tell, follow=_follow)}
+        if fractions:
+            _learning_curve(client, *data, model=model, fractions=fractions, **how)
+            return
+        outcomes = compare_approaches(client, *data, model=model, **how)
     if html is not None:
         outcomes.to_html(html, title=test.name, lang=lang)
         say(f"Wrote {html}")
     show_json(outcomes.to_json()) if current.as_json else show(outcomes)
+
+
+def _learning_curve(client: Client, train: Dataset, test: Dataset, *, fractions: str, **how: Any) -> None:
+    from ftclient.approaches import learning_curve
+
+    if (how["wishes"].approaches or ("lora",))[0] not in {"head", "lora", "full"}:
+        raise typer.BadParameter("parts of the data are for head, lora or full", param_hint="--only")
+    try:
+        parts = [float(part) for part in fractions.split(",")]
+        curve = learning_curve(client, train, test, fractions=parts, **how)
+    except ValueError as error:
+        if isinstance(error, FtclientError):
+            raise
+        raise typer.BadParameter(str(error), param_hint="--fractions") from error
+    show_json(curve.to_json()) if current.as_json else show(curve)
 
 
 def _chosen(only: str | None) -> Any:

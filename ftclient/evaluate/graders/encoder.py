@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,9 +42,22 @@ def _to_length_one(vector: list[float]) -> list[float]:
     return [value / length for value in vector] if length else vector
 
 
+@contextmanager
+def _logging_untouched() -> Iterator[None]:
+    """Undo what WordLlama's import does to the program's logging: a handler at the root, and everything at INFO."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 @lru_cache(maxsize=1)
 def _encoder() -> Any:
-    import wordllama
+    with _logging_untouched():
+        import wordllama
 
     # Its own search looks for a folder `tokenizer`, which is called `tokenizers` in the package.
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from ftclient import Client, Dataset
-from ftclient.approaches import Outcomes, Wishes, compare
+from ftclient.approaches import Audience, LearningCurve, Outcomes, Wishes, compare, learning_curve
+from ftclient.approaches.learning_curve import Point, nested, twice
 from ftclient.approaches.prompts import choose_shots, with_shots
 from ftclient.approaches.training import Trained
 from ftclient.approaches.wishes import ApproachName
 from ftclient.errors import DataError, UnsupportedError
-from ftclient.evaluate.compare import Comparison
+from ftclient.evaluate.compare import Comparison, Figure
 from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.retrieval.index import Hit
 from ftclient.evaluate.retrieval.passages import Passage
+from ftclient.evaluate.stats import Interval
 
 N = 40
 LABELS = ("praise", "complaint")
@@ -145,7 +147,7 @@ def test_every_approach_is_tried_once(files: tuple[Path, Path, Path], tmp_path: 
             Dataset.read(test),
             model="smollm2-135m",
             wishes=Wishes(docs=docs),
-            tell=told.append,
+            audience=Audience(tell=told.append),
         )
         again = compare(client, Dataset.read(train), Dataset.read(test), model="smollm2-135m", wishes=Wishes(docs=docs))
         assert len(client.jobs()) == 2, "jobs are found again"
@@ -176,3 +178,38 @@ def test_what_was_asked_for_by_name_is_not_skipped_in_silence(files: tuple[Path,
     hosted = Client.at("https://host.example/v1", api_key="k", home=tmp_path / "home")
     with hosted, pytest.raises(UnsupportedError):
         compare(hosted, *data, model="m", wishes=Wishes(approaches=("full",)))
+
+
+def test_parts_grow_into_each_other() -> None:
+    data = Dataset([example(f"q{n}", "a") for n in range(40)])
+    small, large, whole = ([str(each["messages"]) for each in part] for part in nested(data, (1, 0.25, 0.5), seed=3))
+    assert (len(small), len(large), len(whole)) == (10, 20, 40)
+    assert set(small) < set(large) < set(whole)
+    with pytest.raises(ValueError, match="fewer than two parts"):
+        nested(data, (0.1, 1), seed=3)
+
+
+def curve(first: float, last: float, p_value: float) -> LearningCurve:
+    """A learning curve of two points."""
+    figures = [Figure(value=value, interval=Interval(value - 0.05, value + 0.05)) for value in (first, last)]
+    points = [Point(n_examples=n, model="m", figure=each) for n, each in zip((100, 200), figures, strict=True)]
+    return LearningCurve(approach="lora", metric="accuracy", points=points, p_value=p_value, twice=twice(*points))
+
+
+def test_a_learning_curve_says_whether_more_data_would_help() -> None:
+    assert "more data would help" in curve(0.6, 0.8, 0.001).advice
+    assert "about 90%" in curve(0.6, 0.8, 0.001).advice, "errors halve with each doubling: 40, 20, 10 %"
+    assert "may be chance" in curve(0.6, 0.62, 0.4).advice
+    assert "bring little" in curve(0.97, 0.98, 0.01).advice
+
+
+def test_a_learning_curve_is_trained_and_found_again(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    train, test, _docs = files
+    train.write_text("".join(json.dumps(example(f"question {n}", f"answer {n}")) + "\n" for n in range(30)))
+    data = Dataset.read(train), Dataset.read(test)
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        found = learning_curve(client, *data, model="smollm2-135m", fractions=(0.5, 1))
+        again = learning_curve(client, *data, model="smollm2-135m", fractions=(0.5, 1))
+        assert len(client.jobs()) == 2
+    assert [point.n_examples for point in found.points] == [15, 30]
+    assert found.to_json() == again.to_json()
