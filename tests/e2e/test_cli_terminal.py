@@ -47,7 +47,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     stop(running)
 
 
-def start(env: dict[str, str]) -> str:
+def start(env: dict[str, str], *, seconds_per_step: float = 0.05) -> str:
     """Return a job of 60 steps that takes some seconds, made by a script that exits at once."""
     script = (
         "from ftclient import Client, Dataset, LocalOptions, Simulate, Supervised\n"
@@ -55,7 +55,7 @@ def start(env: dict[str, str]) -> str:
         "            for n in range(12)]\n"
         "client = Client.from_env()\n"
         "plan = client.plan(Dataset(examples), model='smollm2-135m', method=Supervised(n_epochs=5, batch_size=1),\n"
-        "                   local=LocalOptions(simulate=Simulate(speed='timed', seconds_per_step=0.05)))\n"
+        f"                   local=LocalOptions(simulate=Simulate(speed='timed', seconds_per_step={seconds_per_step})))\n"
         "print(client.train(plan).id)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
@@ -66,6 +66,12 @@ def start(env: dict[str, str]) -> str:
 def job_id(env: dict[str, str]) -> str:
     """A job that has just been started."""
     return start(env)
+
+
+@pytest.fixture
+def long_job_id(env: dict[str, str]) -> str:
+    """A job that goes on while a command starts, watches and is ended, on a busy machine too."""
+    return start(env, seconds_per_step=0.1)
 
 
 class Terminal:
@@ -113,26 +119,28 @@ class Terminal:
         return self.process.wait(timeout=60)
 
 
-def test_ctrl_c_leaves_the_view_with_130_and_the_job_succeeds(job_id: str, env: dict[str, str]) -> None:
-    terminal = Terminal([*FT, "watch", job_id], env, columns=80)
+def test_ctrl_c_leaves_the_view_with_130_and_the_job_succeeds(long_job_id: str, env: dict[str, str]) -> None:
+    terminal = Terminal([*FT, "watch", long_job_id], env, columns=80)
     terminal.read_until(r"Step \d+/60")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
-    assert f"ftclient watch {job_id}" in terminal.output
+    assert f"ftclient watch {long_job_id}" in terminal.output
     assert "Traceback" not in terminal.output
-    done = subprocess.run([*FT, "watch", job_id, "--json"], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([*FT, "watch", long_job_id, "--json"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert json.loads(done.stdout)["status"] == "succeeded"
 
 
 @pytest.mark.parametrize("is_deaf", [False, True])
-def test_a_closed_terminal_ends_the_view_and_the_job_succeeds(job_id: str, env: dict[str, str], is_deaf: bool) -> None:  # noqa: FBT001 - a case of the table
+def test_a_closed_terminal_ends_the_view_and_the_job_succeeds(
+    long_job_id: str, env: dict[str, str], is_deaf: bool
+) -> None:  # noqa: FBT001 - a case of the table
     """Also of a command that does not hear the hang-up, as under nohup, and then writes to nobody."""
     deaf = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] if is_deaf else []
-    terminal = Terminal([*deaf, *FT, "watch", job_id], env, columns=80)
+    terminal = Terminal([*deaf, *FT, "watch", long_job_id], env, columns=80)
     terminal.read_until(r"Step \d+/60")
     assert terminal.hang_up() != 0
-    done = subprocess.run([*FT, "watch", job_id, "--json"], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([*FT, "watch", long_job_id, "--json"], env=env, capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["status"] == "succeeded"
 
 
@@ -156,7 +164,7 @@ def test_a_dumb_terminal_gets_lines(job_id: str, env: dict[str, str]) -> None:
 def test_a_server_that_goes_away_and_comes_back_is_waited_for(env: dict[str, str], tmp_path: Path) -> None:
     env = {**env, "FTCLIENT_HOME": str(tmp_path)}
     server, env["FTCLIENT_BACKEND"] = serve(env)
-    command = [*FT, "watch", start(env)]
+    command = [*FT, "watch", start(env, seconds_per_step=0.1)]
     watching = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert watching.stderr is not None
     next(line for line in watching.stderr if "Step" in line)
