@@ -1,22 +1,28 @@
 """Vision Transformers learn new classes from what they know of others, through the same jobs and the same chat."""
 
+import base64
 import io
 import json
 import math
 import time
 
+import numpy as np
 import openai
 import pytest
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file
 
 from ftclient.data.decoding import decode
 from ftclient.jobs.curves_image import write_jobs
 from local_backend import in_process
+from local_backend.engine.classify import saving
+from local_backend.engine.device import choose_machine
 from local_backend.images import from_url
 from local_backend.settings import Settings
 from local_backend.task import JobError, Signal
+from tests.faults.images import encoded, png_of_size
 from tests.training.digits import accuracy, chosen, classify, example, metrics, transfer, vit_folder, write_digits
 
 FEW_IMAGES, FEW_LABELS = chosen(range(5, 10), n=60)
@@ -81,9 +87,6 @@ def test_transformers_loads_the_result_and_agrees_with_it(base, few, tmp_path):
     theirs = transformers.AutoModelForImageClassification.from_pretrained(job.outcome.model_dir).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(job.outcome.model_dir, backend="pil")
     assert [theirs.config.id2label[i] for i in range(5)] == ["5", "6", "7", "8", "9"]
-    from local_backend.engine.classify import saving
-    from local_backend.engine.device import choose_machine
-
     ours = saving.load(job.outcome.model_dir, machine=choose_machine({}))
     urls = [example(image, 0)["messages"][0]["content"][0]["image_url"]["url"] for image in FEW_IMAGES[:8]]
     contents = [from_url(url) for url in urls]
@@ -102,6 +105,48 @@ def test_a_job_that_was_paused_ends_as_one_that_was_not(base, few, tmp_path, aug
     resumed = classify(base, tmp_path / "paused", few, local=local, n_epochs=2, batch_size=16)
     ends = [load_file(job.outcome.model_dir / "model.safetensors") for job in (whole, resumed)]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def odd_images():
+    """One picture in ways that models do not read themselves."""
+    shown = Image.fromarray(FEW_IMAGES[0])
+    turned = Image.Exif()
+    turned[0x112] = 3
+    large = Image.new("RGB", (6000, 5000), "white")
+    kinds = {
+        "cmyk": (shown.convert("CMYK"), "JPEG", {}),
+        "16 bits": (Image.fromarray(FEW_IMAGES[0].astype(np.uint16) * 257), "PNG", {}),
+        "palette": (shown.convert("RGB").quantize(16), "PNG", {"transparency": 0}),
+        "animated": (shown.convert("RGB"), "GIF", {"save_all": True, "append_images": [shown.rotate(90)]}),
+        "turned": (shown.convert("RGB"), "JPEG", {"exif": turned}),
+        "30 megapixels": (large, "JPEG", {}),
+    }
+    return [encoded(image, kind, **options) for image, kind, options in kinds.values()]
+
+
+def with_image(content, label="5"):
+    """A line with the bytes of an image."""
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    parts = [{"type": "image_url", "image_url": {"url": url}}]
+    return {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": label}]}
+
+
+def test_odd_images_are_trained_on_and_a_bomb_is_refused_by_its_line(base, tmp_path):
+    sound = [example(image, label) for image, label in zip(FEW_IMAGES[:12], FEW_LABELS, strict=False)]
+    odd = [with_image(content) for content in odd_images()]
+    settings = Settings(home=tmp_path / "home", cache=tmp_path, runner="thread", allow_local_paths=True)
+    with in_process.client(settings) as client:
+        for lines, status in (
+            ([*sound, *odd], "succeeded"),
+            ([*sound, with_image(png_of_size(60_000, 60_000))], "failed"),
+        ):
+            content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+            file = client.files.create(file=io.BytesIO(content), purpose="fine-tune")
+            job = client.fine_tuning.jobs.create(training_file=file.id, model=str(base.path), extra_body=_local("head"))
+            while (job := client.fine_tuning.jobs.retrieve(job.id)).status not in {"succeeded", "failed"}:
+                time.sleep(0.05)
+            assert job.status == status, job.error
+        assert "Example 13: The PNG has 60,000 x 60,000 pixels" in job.error.message
 
 
 def test_examples_without_their_image_are_named_by_line(base, tmp_path):

@@ -1,9 +1,7 @@
 """Whatever the bytes of an image are: it comes out as RGB, the right way up, or is refused with a reason."""
 
 import base64
-import io
 import json
-import struct
 import zlib
 
 import numpy as np
@@ -13,26 +11,10 @@ from PIL import Image
 from ftclient.data import LOCAL_LIMITS, check_file
 from ftclient.data.decoding import BadImageError, decode
 from local_backend.images import with_image_issues
+from tests.faults.images import chunk, encoded, png_of_size
 
 PICTURE = Image.fromarray((np.random.default_rng(0).random((64, 48, 3)) * 255).astype(np.uint8))
 RAMP_16_BIT = Image.fromarray((np.arange(64 * 48).reshape(64, 48) * 20).astype(np.uint16))
-
-
-def encoded(image, kind="PNG", **options):
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
-
-
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png_of_size(width, height, *, content=b"\0" * 1_000_000):
-    """A PNG whose header promises a size, whatever its compressed content is."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content, 9)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
 
 
 def text_bomb():
