@@ -54,8 +54,9 @@ def start(env: dict[str, str], *, seconds_per_step: float = 0.05) -> str:
         "examples = [{'messages': [{'role': 'user', 'content': f'{n}?'}, {'role': 'assistant', 'content': f'{n}!'}]}\n"
         "            for n in range(12)]\n"
         "client = Client.from_env()\n"
-        "plan = client.plan(Dataset(examples), model='smollm2-135m', method=Supervised(n_epochs=5, batch_size=1),\n"
-        f"                   local=LocalOptions(simulate=Simulate(speed='timed', seconds_per_step={seconds_per_step})))\n"
+        f"pace = Simulate(speed='timed', seconds_per_step={seconds_per_step})\n"
+        "plan = client.plan(Dataset(examples), model='smollm2-135m', local=LocalOptions(simulate=pace),\n"
+        "                   method=Supervised(n_epochs=5, batch_size=1))\n"
         "print(client.train(plan).id)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
@@ -131,12 +132,9 @@ def test_ctrl_c_leaves_the_view_with_130_and_the_job_succeeds(long_job_id: str, 
     assert json.loads(done.stdout)["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("is_deaf", [False, True])
-def test_a_closed_terminal_ends_the_view_and_the_job_succeeds(
-    long_job_id: str, env: dict[str, str], is_deaf: bool
-) -> None:  # noqa: FBT001 - a case of the table
+@pytest.mark.parametrize("deaf", [[], ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]], ids=["hears", "deaf"])
+def test_a_closed_terminal_ends_the_view_and_the_job_succeeds(long_job_id: str, env: dict[str, str], deaf) -> None:
     """Also of a command that does not hear the hang-up, as under nohup, and then writes to nobody."""
-    deaf = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"] if is_deaf else []
     terminal = Terminal([*deaf, *FT, "watch", long_job_id], env, columns=80)
     terminal.read_until(r"Step \d+/60")
     assert terminal.hang_up() != 0
