@@ -50,7 +50,12 @@ def judge(outcomes: Outcomes) -> Verdict:
     best = outcomes.outcomes[0]
     by_effort = sorted(outcomes.outcomes, key=lambda each: APPROACHES.index(each.name))
     choice = next(each for each in by_effort if each is best or _is_enough(outcomes, each, best))
-    reasons = [_first(outcomes, choice, best), *_against(outcomes, choice), *_costs(choice, best), *_doubts(outcomes)]
+    reasons = [
+        _first(outcomes, choice, best),
+        *_against(outcomes, choice, best),
+        *_costs(choice, best),
+        *_doubts(outcomes),
+    ]
     return Verdict(choice=choice.name, advice=_ADVICE[choice.name], reasons=reasons)
 
 
@@ -80,14 +85,15 @@ def _first(outcomes: Outcomes, choice: Outcome, best: Outcome) -> str:
     return f"{text}; {_named(outcomes, best)} is no real difference (p = {p:.2f}), and takes more effort."
 
 
-def _against(outcomes: Outcomes, choice: Outcome) -> list[str]:
-    """Say what the less costly approaches lack."""
+def _against(outcomes: Outcomes, choice: Outcome, best: Outcome) -> list[str]:
+    """Say how the others compare with the choice."""
     found = []
     for other in sorted(outcomes.outcomes, key=lambda each: APPROACHES.index(each.name)):
-        if other.name == choice.name:
-            break
+        if other in (choice, best):
+            continue
         p = p_value(outcomes, other.name, choice.name)
-        how = "clearly less" if p < SURE else f"less, but that may be chance (p = {p:.2f})"
+        gap = "less" if other.figure.value < choice.figure.value else "no less"
+        how = f"clearly {gap}" if p < SURE else f"{gap}, but that may be chance (p = {p:.2f})"
         found.append(f"{_named(outcomes, other)}: {how}.")
     return found
 
@@ -121,4 +127,5 @@ def _named(outcomes: Outcomes, outcome: Outcome) -> str:
     metric = outcomes.comparison.main.metric
     low, high = (figure_text(bound, metric) for bound in outcome.figure.interval)
     value = figure_text(outcome.figure.value, metric)
-    return f"{TITLES[outcome.name].capitalize()}: {metric.title} {value} ({low} to {high})"
+    title = TITLES[outcome.name]
+    return f"{title[0].upper()}{title[1:]}: {metric.title} {value} ({low} to {high})"

@@ -24,7 +24,7 @@ _BAR_CELLS = 16
 def render(outcomes: Outcomes) -> RenderableType:
     """Return the table of approaches, best first, and the verdict with its reasons."""
     verdict = outcomes.verdict
-    reasons = [Padding(Text(f"- {reason}"), (0, 0, 0, 2)) for reason in verdict.reasons]
+    reasons = [Padding(Text(f"- {reason}"), (0, 0, 0, 2), expand=False) for reason in verdict.reasons]
     left_out = [Text(f"Not tried: {TITLES[name]}. {why}", style="dim") for name, why in outcomes.skipped.items()]
     return Group(
         _table(outcomes), *_retrieval(outcomes), *left_out, Text(), Text(verdict.advice, style="bold"), *reasons

@@ -6,6 +6,7 @@ What has not changed since the last look is neither read nor embedded again.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from array import array
@@ -183,6 +184,7 @@ class _Search:
         import bm25s
         import numpy as np
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports each of its steps
         rows = db.execute(
             "SELECT document, number, heading, text, words, vector FROM passages ORDER BY 1, 2"
         ).fetchall()
