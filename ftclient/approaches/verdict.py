@@ -92,8 +92,9 @@ def _against(outcomes: Outcomes, choice: Outcome, best: Outcome) -> list[str]:
         if other in (choice, best):
             continue
         p = p_value(outcomes, other.name, choice.name)
-        gap = "less" if other.figure.value < choice.figure.value else "no less"
-        how = f"clearly {gap}" if p < SURE else f"{gap}, but that may be chance (p = {p:.2f})"
+        is_less = other.figure.value < choice.figure.value
+        chance = "less, but that may be chance" if is_less else "no real difference"
+        how = ("clearly less" if is_less else "clearly more") if p < SURE else f"{chance} (p = {p:.2f})"
         found.append(f"{_named(outcomes, other)}: {how}.")
     return found
 
