@@ -60,22 +60,20 @@ def write_digits(path, images, labels):
     return path
 
 
-def vit_folder(folder, *, width=64, n_blocks=3, patch=4, seed=0):
+def vit_folder(folder, *, width=64, n_blocks=3, patch=4, seed=0, config=transformers.ViTConfig):
     """A Vision Transformer with random weights for images of 28 x 28 pixels, in patches of 4 x 4 by default."""
     torch.manual_seed(seed)
-    config = transformers.ViTConfig(
-        image_size=28,
-        patch_size=patch,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=n_blocks,
-        num_attention_heads=4,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    transformers.ViTForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessorPil(size={"height": 28, "width": 28}).save_pretrained(folder)
+    sizes = {"hidden_size": width, "num_hidden_layers": n_blocks, "num_attention_heads": 4}
+    more = {"mlp_ratio": 2} if config is transformers.Dinov2Config else {"intermediate_size": 2 * width}
+    made = config(image_size=28, patch_size=patch, **sizes, **more)
+    transformers.AutoModelForImageClassification.from_config(made).save_pretrained(folder)
+    save_processor(folder)
     return ModelDir(path=folder, sha256=weights_sha256(folder), name=str(folder))
+
+
+def save_processor(folder):
+    """How images of 28 x 28 pixels are read."""
+    ViTImageProcessorPil(size={"height": 28, "width": 28}).save_pretrained(folder)
 
 
 def as_base(model_dir, folder):

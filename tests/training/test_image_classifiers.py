@@ -19,11 +19,22 @@ from ftclient.jobs.curves_image import write_jobs
 from local_backend import in_process
 from local_backend.engine.classify import saving
 from local_backend.engine.device import choose_machine
+from local_backend.engine.weights import ModelDir
 from local_backend.images import from_url
 from local_backend.settings import Settings
 from local_backend.task import JobError, Signal
 from tests.faults.images import encoded, png_of_size
-from tests.training.digits import accuracy, chosen, classify, example, metrics, transfer, vit_folder, write_digits
+from tests.training.digits import (
+    accuracy,
+    chosen,
+    classify,
+    example,
+    metrics,
+    save_processor,
+    transfer,
+    vit_folder,
+    write_digits,
+)
 
 FEW_IMAGES, FEW_LABELS = chosen(range(5, 10), n=60)
 
@@ -161,3 +172,29 @@ def test_examples_without_their_image_are_named_by_line(base, tmp_path):
         file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         with pytest.raises(JobError, match=f"Line 13: .*({words})"):
             classify(base, tmp_path / "job", file)
+
+
+@pytest.mark.parametrize("config", [transformers.ViTConfig, transformers.Dinov2Config, transformers.BeitConfig])
+def test_frozen_blocks_are_computed_once_and_change_nothing(few, tmp_path, config):
+    folder = vit_folder(tmp_path / "model", patch=7, config=config)
+    local = {"tune": {"type": "last_layers", "n": 1}, "runtime": {"threads": 1}}
+    kept = classify(folder, tmp_path / "kept", few, local=local, n_epochs=2, batch_size=16)
+    tune = {**local, "classify": {"augment": {"crop": 1e-9}}}  # changes no image, but nothing is kept
+    live = classify(folder, tmp_path / "live", few, local=tune, n_epochs=2, batch_size=16)
+    assert kept.facts["kept_frozen_bytes"] == 60 * 17 * 64 * 4
+    assert live.facts["kept_frozen_bytes"] == 0
+    losses = [[report.train_loss for report in job.reports] for job in (kept, live)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_models_whose_blocks_are_of_several_sizes_keep_nothing(few, tmp_path):
+    folder = tmp_path / "model"
+    sizes = {"embed_dim": 16, "depths": [1, 2], "num_heads": [2, 2], "window_size": 7}
+    config = transformers.SwinConfig(image_size=28, patch_size=2, **sizes)
+    transformers.SwinForImageClassification(config).save_pretrained(folder)
+    save_processor(folder)
+    base = ModelDir(path=folder, sha256="", name="swin")
+    local = {"tune": {"type": "last_layers", "n": 1}}
+    job = classify(base, tmp_path / "job", few, local=local, n_epochs=1, batch_size=16)
+    assert job.facts["kept_frozen_bytes"] == 0
+    assert job.outcome.kind == "succeeded"

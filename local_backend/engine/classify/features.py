@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import torch
 
 from local_backend.engine.classify import packed
-from local_backend.engine.classify.body import TextBody
+from local_backend.engine.classify.body import ImageBody, TextBody
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.data import Row
+from local_backend.engine.classify.image_states import KeptImageStates, keep_image_states
 
 MOST_BYTES = 1 << 30
 """States that would take more are computed every time; features of whole examples are always kept."""
@@ -88,7 +89,7 @@ class KeptStates:
 
 def choose_features(
     classifier: Classifier, rows: Sequence[Row], *, is_changing: bool, between: Between
-) -> Live | KeptFeatures | KeptStates:
+) -> Live | KeptFeatures | KeptStates | KeptImageStates:
     """Keep what no step changes; `is_changing` says that the examples themselves do (augmentation)."""
     if is_changing:
         return Live(classifier)
@@ -96,7 +97,9 @@ def choose_features(
     trained = {name for name, parameter in body.model.named_parameters() if parameter.requires_grad}
     if not trained:
         return KeptFeatures(classifier, rows, between=between)
-    if not isinstance(body, TextBody) or not body.is_packed or any(name.startswith("embeddings.") for name in trained):
+    if isinstance(body, ImageBody):
+        return keep_image_states(body, rows, most_bytes=MOST_BYTES, between=between) or Live(classifier)
+    if not body.is_packed or any(name.startswith("embeddings.") for name in trained):
         return Live(classifier)
     blocks = body.blocks()
     frozen = [all(not parameter.requires_grad for parameter in block.parameters()) for block in blocks]

@@ -18,6 +18,7 @@ from local_backend.engine.classify.body import load_body
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.data import Data, Row, read_data
 from local_backend.engine.classify.features import Between, KeptFeatures, KeptStates, Live, choose_features
+from local_backend.engine.classify.image_states import KeptImageStates
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.labels import epoch_order, options_of
 from local_backend.engine.classify.layers import Part, choose_parts, trained_parts
@@ -45,7 +46,7 @@ class Run:
     parts: list[Part]
     options: Mapping[str, Any]
     """`local.classify`, with defaults."""
-    features: Live | KeptFeatures | KeptStates
+    features: Live | KeptFeatures | KeptStates | KeptImageStates
     optimizer: torch.optim.Optimizer
 
     @property
