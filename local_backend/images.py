@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,11 @@ def decode_part(part: Mapping[str, Any], *, param: str = "messages") -> Image:
 
 def with_image_issues(report: Report, path: Path) -> Report:
     """Add to a report what only decoding finds: images that are damaged, cut off, too large, animated or far away."""
-    found = list(image_issues(path))
+    return with_issues(report, list(image_issues(path)))
+
+
+def with_issues(report: Report, found: Sequence[Issue]) -> Report:
+    """Add further issues, in the order of their lines, to a report."""
     if not found:
         return report
     log = IssueLog()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ftclient.data.report import Issue
 from local_backend.models import resolve
 from local_backend.settings import Settings
 from local_backend.simulated_chat import answer_deltas, nearest_answer, prompt_tokens
@@ -27,6 +28,7 @@ from local_backend.task import (
     ChatRequest,
     Forecast,
     JobError,
+    MeasureProgress,
     MethodType,
     ModelRef,
     Outcome,
@@ -43,6 +45,11 @@ _KEPT_EPOCHS = 3
 _POLL_S = 0.005
 _RESUME_EVERY_S = 0.3
 _FIRST_LOSS, _LAST_LOSS = 2.5, 0.15
+_CHOSEN = {
+    "device": "none",
+    "precision": "none",
+    "precision_reason": "the simulated engine computes nothing",
+}
 _MAX_ANSWERS = 20_000
 """Examples that a simulated model remembers."""
 
@@ -93,8 +100,9 @@ class SimulatedEngine:
         final = _model_dir(task, _final_step(task, total_steps, steps_per_epoch))
         return Outcome(kind="succeeded", trained_tokens=tokens, model_dir=final)
 
-    def forecast(self, task: Task) -> Forecast:
+    def forecast(self, task: Task, progress: MeasureProgress | None = None) -> Forecast:
         """Count words as tokens and say how long the chosen speed takes."""
+        del progress  # there is nothing to measure
         data = _measure(task)
         steps = math.ceil(data.n_examples / task.hyperparameters.batch_size) * task.hyperparameters.n_epochs
         simulate = _simulate(task)
@@ -108,12 +116,18 @@ class SimulatedEngine:
             time_s=seconds,
             memory_bytes=0,
             notes=["The simulated engine trains nothing; tokens are words."],
+            choices=_CHOSEN,
         )
 
     def context_tokens(self, model: ModelRef) -> int:
         """The longest sequence that any model takes here."""
         del model
         return CONTEXT_TOKENS
+
+    def inspect(self, model: ModelRef, path: Path) -> list[Issue]:
+        """Nothing that it could not learn."""
+        del model, path
+        return []
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Answer from the training data (tuned) or repeat the question (base)."""
@@ -325,9 +339,7 @@ def _stopped(task: Task, signal: Signal, step: int, data: _Data, steps_per_epoch
 def _facts(data: _Data) -> dict[str, Any]:
     return {
         "engine": "simulated",
-        "device": "none",
-        "precision": "none",
-        "precision_reason": "the simulated engine computes nothing",
+        **_CHOSEN,
         "trained_tokens_per_epoch": data.tokens_per_epoch,
     }
 

@@ -6,11 +6,13 @@ of the store or of HTTP. The runner knows nothing of torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from ftclient.data.report import Issue
 
 MethodType = Literal["supervised", "dpo"]
 
@@ -214,6 +216,10 @@ class Forecast:
     """None where the device does not tell its power."""
 
 
+MeasureProgress = Callable[[int, int, str], None]
+"""Told how many parts of a measurement are done, of how many, and which was the last."""
+
+
 class Engine(Protocol):
     """What trains and answers."""
 
@@ -227,11 +233,17 @@ class Engine(Protocol):
             JobError: The job can't be done; code, message and param are shown to the user.
         """
 
-    def forecast(self, task: Task) -> Forecast:
-        """Count tokens by the model's own template and say what time and memory the task would take."""
+    def forecast(self, task: Task, progress: MeasureProgress | None = None) -> Forecast:
+        """Count tokens by the model's own template and say what time and memory the task would take.
+
+        `progress` is told how the machine is measured, where it is for the first time.
+        """
 
     def context_tokens(self, model: ModelRef) -> int:
         """The longest sequence that the model takes."""
+
+    def inspect(self, model: ModelRef, path: Path) -> Iterable[Issue]:
+        """Look for what the model can't learn of a sound training file: labels, or a kind of input, that don't fit."""
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering; thread-safe. Raises UserError for a prompt that can't work (too long, images)."""

@@ -15,7 +15,7 @@ from ftclient.data.limits import LOCAL_LIMITS
 from ftclient.data.reader import parse_line
 from ftclient.data.report import Issue, Report
 from ftclient.data.tokens import TokenCount
-from local_backend.images import with_image_issues
+from local_backend.images import with_image_issues, with_issues
 from local_backend.models import CATALOGUE
 from local_backend.settings import Settings
 from local_backend.store.blobs import blob_path
@@ -96,7 +96,8 @@ def check(path: Path, model: ModelRef, *, method: MethodName, engine: Engine) ->
     limits = replace(LOCAL_LIMITS, context_tokens=_context_tokens(model, engine))
     count = _counter(model, method, engine)
     report = check_file(path, method=method, limits=limits, encoding=None, count_tokens=count)
-    return with_image_issues(report, path)
+    report = with_image_issues(report, path)
+    return with_issues(report, list(engine.inspect(model, path))) if report.ok and method == "supervised" else report
 
 
 def count_examples(path: Path) -> int:

@@ -16,15 +16,10 @@ from local_backend.api.backend import Backend, Here
 from local_backend.api.bodies import Body
 from local_backend.api.errors import ApiError
 from local_backend.api.files import find as find_file
-from local_backend.api.job_requests import CreateJob
-from local_backend.api.jobs import find, new_job
-from local_backend.engine.schedule import resolve_rate
-from local_backend.models import CATALOGUE
+from local_backend.api.jobs import find
 from local_backend.simulated import allow_steps
-from local_backend.store.jobs import NewJob
 from local_backend.store.tables import JobRow
-from local_backend.task import Hyperparameters, Task
-from local_backend.validation import check, count_examples, epochs_rule, n_steps, resolve
+from local_backend.validation import check
 
 _STEP_WAIT_S = 10.0
 
@@ -51,40 +46,6 @@ class StepBody(Body):
     """How far a job is to go on."""
 
     n: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-
-
-@router.post("/plan")
-def plan(body: CreateJob, here: Here) -> JSONResponse:
-    """Say what a job would take, without creating it."""
-    new = new_job(here, body)
-    n_examples = count_examples(here.files.path(new.training))
-    task = _task_of(here, new, n_examples=n_examples)
-    forecast = here.engine(new.model).forecast(task)
-    numbers = task.hyperparameters
-    given = new.hyperparameters.get("n_epochs", "auto")
-    return JSONResponse(
-        {
-            "model": new.model,
-            "n_examples": forecast.n_examples,
-            "tokens_per_epoch": forecast.tokens_per_epoch,
-            "loss_tokens_per_epoch": forecast.loss_tokens_per_epoch,
-            "longest_example_tokens": forecast.longest_example_tokens,
-            "context_tokens": forecast.context_tokens,
-            "n_epochs": numbers.n_epochs,
-            "epochs_rule": epochs_rule(given, n_examples=n_examples),
-            "batch_size": numbers.batch_size,
-            "learning_rate": _learning_rate(task),
-            "learning_rate_multiplier": numbers.learning_rate_multiplier,
-            "n_steps": n_steps(n_examples, n_epochs=numbers.n_epochs, batch_size=numbers.batch_size),
-            "time_s": forecast.time_s,
-            "memory_bytes": forecast.memory_bytes,
-            "energy_kwh": forecast.energy_kwh,
-            **forecast.choices,
-            "memory": dict(forecast.memory),
-            "time": dict(forecast.time),
-            "notes": list(forecast.notes),
-        }
-    )
 
 
 @router.post("/check")
@@ -147,30 +108,6 @@ def _is_behind(row: JobRow, target: int) -> bool:
     """Whether the job has yet to do the steps it was allowed; after the last one, whether it has yet to end."""
     done, total = row.progress.get("step", 0), row.progress.get("total_steps")
     return row.status in ("validating_files", "queued", "running") and (done < target or done == total)
-
-
-def _task_of(here: Backend, new: NewJob, *, n_examples: int) -> Task:
-    return Task(
-        job_id="plan",
-        model=here.find_model(new.model),
-        method="dpo" if new.method == "dpo" else "supervised",
-        training_path=here.files.path(new.training),
-        validation_path=here.files.path(new.validation) if new.validation else None,
-        hyperparameters=Hyperparameters(**resolve(dict(new.hyperparameters), new.method, n_examples=n_examples)),
-        seed=new.seed,
-        local=new.local,
-        work_dir=here.store.incoming,
-    )
-
-
-def _learning_rate(task: Task) -> float | None:
-    """The absolute rate of a task; None where the size of the model is not known beforehand."""
-    known = CATALOGUE.get(task.model.base)
-    if known is None and task.local["learning_rate"] is None:
-        return None
-    n_parameters = known.n_parameters if known else 0
-    multiplier = task.hyperparameters.learning_rate_multiplier
-    return resolve_rate(task.local, multiplier=multiplier, n_parameters=n_parameters, method=task.method)
 
 
 def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ftclient.data.report import Issue
 from local_backend.settings import Settings
 from local_backend.task import (
     Answer,
     ChatRequest,
     Forecast,
     JobError,
+    MeasureProgress,
     MethodType,
     ModelRef,
     Outcome,
@@ -21,6 +25,10 @@ from local_backend.task import (
     Task,
     UserError,
 )
+
+if TYPE_CHECKING:
+    from local_backend.engine.classify.kinds import Kind
+    from local_backend.engine.weights import ModelDir
 
 # Read when torch loads OpenMP. By default its threads spin while they wait for each other; on a machine with other
 # work that starves the thread they wait for (a step was seen to take thirty times longer). Waiting threads spin for
@@ -33,6 +41,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # A pack itself needs some fifty kernels, which its layers share.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
+
+
+NO_LIMIT_TOKENS = 2**20
+"""Where a model names no longest sequence."""
 
 
 class TorchEngine:
@@ -53,14 +65,11 @@ class TorchEngine:
     def train(self, task: Task, recorder: Recorder) -> Outcome:
         """Run the task from its last resume point (or the start) to its end, a pause or a cancel."""
         from local_backend.engine.adapters import adapter_dir, check_base
-        from local_backend.engine.classify.routing import training_kind
         from local_backend.engine.loop import train
         from local_backend.engine.training import prepare
-        from local_backend.engine.weights import ensure
 
         try:
-            base = ensure(task.model.base, self._settings)
-            kind = training_kind(task.model, base.path, task=task.local.get("task") or "chat", method=task.method)
+            base, kind = self._kind(task.model, task)
             if kind is None and (start := adapter_dir(task.model)) is not None:
                 check_base(start, base)
         except UserError as error:
@@ -74,17 +83,44 @@ class TorchEngine:
     def context_tokens(self, model: ModelRef) -> int:
         """The longest sequence that the model takes."""
         from local_backend.engine.training import context_tokens
+
+        base, kind = self._kind(model)
+        if kind is not None:
+            return kind.context_tokens or NO_LIMIT_TOKENS
+        return context_tokens(base.path)
+
+    def inspect(self, model: ModelRef, path: Path) -> Iterable[Issue]:
+        """Look for labels, or a kind of input, that a classifier can't learn, and a language that it does not know."""
+        from local_backend.engine.classify.findings import issues_of
+        from local_backend.engine.classify.routing import reader_for
+
+        base, kind = self._kind(model)
+        return [] if kind is None else issues_of(path, reader_for(model, base.path, kind))
+
+    def _kind(self, model: ModelRef, task: Task | None = None) -> tuple[ModelDir, Kind | None]:
+        """The base model's folder, and the kind of classifier that a model is or becomes; None: it chats."""
+        from local_backend.engine.classify.routing import training_kind
         from local_backend.engine.weights import ensure
 
-        return context_tokens(ensure(model.base, self._settings).path)
+        base = ensure(model.base, self._settings)
+        wanted = (task.local.get("task") if task else None) or "chat"
+        method = task.method if task else "supervised"
+        return base, training_kind(model, base.path, task=wanted, method=method)
 
-    def forecast(self, task: Task) -> Forecast:
+    def forecast(self, task: Task, progress: MeasureProgress | None = None) -> Forecast:
         """Count tokens by the model's own template and say what time and memory the task would take."""
-        from local_backend.engine.forecast.estimate import forecast
-        from local_backend.engine.weights import ensure
+        base, kind = self._kind(task.model, task)
+        if kind is not None:
+            from local_backend.engine.classify.forecast import forecast as forecast_classifier
 
-        folder = self._settings.cache / "calibration"
-        return forecast(task, base=ensure(task.model.base, self._settings), folder=folder)
+            return forecast_classifier(task, base=base, kind=kind)
+        from local_backend.engine.forecast.estimate import forecast
+        from local_backend.engine.languages import chat_notes
+        from local_backend.engine.template import Template
+
+        found = forecast(task, base=base, folder=self._settings.cache / "calibration", progress=progress)
+        notes = chat_notes(task.training_path, Template.of(base.path).tokenizer)
+        return replace(found, notes=[*found.notes, *notes])
 
     def chat(self, model: ModelRef, request: ChatRequest) -> Answer:
         """Start answering."""
@@ -119,9 +155,13 @@ class TorchEngine:
     def render(self, model: ModelRef, example: Mapping[str, Any], method: MethodType) -> list[dict[str, Any]]:
         """Show an example as the trainer sees it: one {"id", "text", "weight"} a token."""
         from local_backend.engine.template import Template, show
-        from local_backend.engine.weights import ensure
 
-        template = Template.of(ensure(model.base, self._settings).path)
+        base, kind = self._kind(model)
+        if kind is not None:
+            from local_backend.engine.classify.routing import reader_for, render
+
+            return render(reader_for(model, base.path, kind), example)
+        template = Template.of(base.path)
         parts = template.render_pair(example) if method == "dpo" else template.render(example)
         return [token for part in parts for token in show(part, template.tokenizer)]
 

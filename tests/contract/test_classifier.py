@@ -14,7 +14,7 @@ from local_backend import in_process
 from local_backend.settings import Settings
 from tests.contract.conftest import wait
 from tests.contract.places import judge, official
-from tests.training.tiny_classifier import sentences, write_encoder
+from tests.training.tiny_classifier import example, sentences, write_encoder
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +146,45 @@ def test_preferences_do_not_make_a_classifier(client, encoder):
             method={"type": "dpo"},
             extra_body={"local": {"task": "classify"}},
         )
+
+
+def test_a_plan_says_what_it_takes_and_what_becomes_of_the_model(client, encoder):
+    body = {"model": str(encoder), "training_file": upload(client, sentences(40)), "local": {"tune": {"type": "head"}}}
+    plan = client.post("/local/plan", body=body, cast_to=object)
+    assert plan["n_examples"] == 40
+    assert plan["loss_tokens_per_epoch"] == 40
+    assert plan["time_s"] > 0
+    assert plan["memory_bytes"] > 100 << 20
+    assert plan["notes"][0] == "A classifier of texts: 3 labels, one label each, pooled by mean."
+    assert any("computed once for all epochs" in note for note in plan["notes"])
+
+
+def test_a_plan_refuses_labels_that_were_never_learned_with_their_line(client, encoder):
+    files = [upload(client, sentences(12, kinds=("fruit", "tool"))), upload(client, sentences(12))]
+    body = {"model": str(encoder), "training_file": files[0], "validation_file": files[1]}
+    with pytest.raises(openai.BadRequestError, match=r"Line 3: The label 'animal' is not in the training file"):
+        client.post("/local/plan", body=body, cast_to=object)
+
+
+def test_a_check_finds_rare_labels_and_a_language_that_the_model_does_not_know(client, encoder):
+    foreign = [example("うちの猫はどこですか", "animal") for _ in range(6)]
+    lines = [*sentences(12, kinds=("fruit", "tool")), *foreign, example("my new thing", "gadget")]
+    report = client.post(
+        "/local/check", body={"model": str(encoder), "training_file": upload(client, lines)}, cast_to=object
+    )
+    assert report["ok"]
+    found = {issue["code"]: issue for issue in report["issues"]}
+    assert found["label_rare"]["line"] == 19
+    assert "'gadget'" in found["label_rare"]["message"]
+    assert "does not know" in found["language_unfit"]["message"]
+
+
+def test_a_check_counts_by_the_encoders_tokenizer_and_finds_files_of_one_label(client, encoder):
+    file = upload(client, sentences(12, kinds=("fruit",)))
+    report = client.post("/local/check", body={"model": str(encoder), "training_file": file}, cast_to=object)
+    assert not report["ok"]
+    assert [issue["code"] for issue in report["issues"] if issue["severity"] == "error"] == ["labels_unfit"]
+    shown = client.post(
+        "/local/render", body={"model": str(encoder), "example": example("my old saw", "tool")}, cast_to=object
+    )
+    assert [token["text"] for token in shown["tokens"]] == ["[CLS]", "my", "old", "saw", "[SEP]"]

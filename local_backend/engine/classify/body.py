@@ -129,8 +129,8 @@ class ImageBody:
         return out
 
 
-def load_body(folder: Path, kind: Kind, *, machine: Machine, extras: Path | None = None) -> TextBody | ImageBody:
-    """Load the part of a model below its last layer; `extras` has tokenizer or image processor if `folder` has not.
+def load_body(folder: Path, kind: Kind, *, machine: Machine) -> TextBody | ImageBody:
+    """Load the part of a model below its last layer.
 
     Raises:
         JobError: transformers can't load it.
@@ -141,7 +141,7 @@ def load_body(folder: Path, kind: Kind, *, machine: Machine, extras: Path | None
     try:
         with quiet():
             model = auto.from_pretrained(folder, dtype=machine.dtype, local_files_only=True, use_safetensors=True)
-        reader = reader_of(extras or folder, kind)
+        reader = reader_of(folder, kind)
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded as a classifier: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error

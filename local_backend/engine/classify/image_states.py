@@ -63,7 +63,13 @@ def keep_image_states(
             return None
         with torch.no_grad():
             whole_BW, replayed_BW = body.features([row.input for row in probed]), probe(probed)
-    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError):  # blocks of this kind are called otherwise
+    except (
+        AttributeError,
+        IndexError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ):  # blocks of this kind are called otherwise
         return None
     if float((whole_BW - replayed_BW).abs().max()) > _AGREEMENT * float(whole_BW.abs().max()):
         return None

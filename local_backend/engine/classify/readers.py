@@ -26,6 +26,11 @@ class TextReader:
         self.context_tokens = context_tokens
 
     @property
+    def has_unknown(self) -> bool:
+        """Whether there are texts that the tokenizer has no tokens for."""
+        return self.tokenizer.unk_token_id is not None
+
+    @property
     def pad_id(self) -> int:
         """What stands behind the end of a shorter text; masked, so any token will do."""
         return int(self.tokenizer.pad_token_id or 0)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from local_backend.engine.classify import saving
+from local_backend.engine.classify.examples import query_of
 from local_backend.engine.classify.kinds import Kind, kind_of
+from local_backend.engine.classify.readers import Reader, TextReader, reader_of
 from local_backend.task import ModelRef, UserError
 
 
@@ -35,6 +39,26 @@ def training_kind(model: ModelRef, base: Path, *, task: str, method: str = "supe
         text = f"A classifier is trained on labels, not by {method!r}: use the method 'supervised'."
         raise UserError(text, param="method.type", code="unsupported_method")
     return kind
+
+
+def reader_for(model: ModelRef, base: Path, kind: Kind) -> Reader:
+    """What reads examples for a classifier that a model is or becomes."""
+    return reader_of(classifier_dir(model, base) or base, kind)
+
+
+def render(reader: Reader, example: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Show what a classifier reads of an example: its tokens, none of which is trained (the label is no token).
+
+    Raises:
+        UserError: The model does not read it.
+    """
+    *asked, _ = example["messages"]
+    query = query_of(asked)
+    if not isinstance(reader, TextReader):
+        return [{"id": 0, "text": "", "weight": 0.0}] * reader.size(None)
+    ids = reader.ids(query.text)
+    texts = reader.tokenizer.convert_ids_to_tokens(ids)
+    return [{"id": token, "text": text, "weight": 0.0} for token, text in zip(ids, texts, strict=True)]
 
 
 def refuse_untuned(base: Path) -> None:

@@ -22,6 +22,7 @@ from local_backend.engine.classify.image_states import KeptImageStates
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.labels import epoch_order, options_of
 from local_backend.engine.classify.layers import Part, choose_parts, trained_parts
+from local_backend.engine.classify.routing import classifier_dir
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.matmul import uses_onednn
 from local_backend.engine.schedule import rate_factor
@@ -132,7 +133,7 @@ class Run:
             "n_parameters": sum(p.numel() for p in model.parameters())
             + sum(p.numel() for p in self.classifier.head.parameters()),
             "n_trained_parameters": n_trained,
-            "tune": _tune(self.task),
+            "tune": tune_of(self.task),
             "classify": dict(self.options),
             "labels": list(self.data.labels.names),
             "pooling": self.classifier.body.kind.pooling,
@@ -151,19 +152,19 @@ def prepare(task: Task, *, base: ModelDir, kind: Kind, between: Between) -> Run:
     Raises:
         JobError: The model or a file can't be used; the text names line and remedy.
     """
-    machine = _machine(task)
+    machine = machine_of(task)
     torch.set_num_threads(machine.threads)
     torch.manual_seed(task.seed)
     options = options_of(task.local)
-    start = task.model.tuned_dir
-    body = load_body(start or base.path, kind, machine=machine, extras=base.path)
+    start = classifier_dir(task.model, base.path)
+    body = load_body(start or base.path, kind, machine=machine)
     known = saving.read_labels(start) if start else None
     data = read_data(task, body.reader, options=dict(options), known=known)
     _check(task, data, options)
     classifier = Classifier(body, data.labels, has_bias=not kind.is_causal)
     parts = choose_parts(
         classifier,
-        _tune(task),
+        tune_of(task),
         rate=task.local.get("learning_rate"),
         multiplier=task.hyperparameters.learning_rate_multiplier,
         decay=float(options["layer_decay"]),
@@ -195,12 +196,16 @@ def _optimizer(task: Task, parts: Sequence[Part]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, weight_decay=decay, fused=True)
 
 
-def _tune(task: Task) -> dict[str, Any]:
+def tune_of(task: Task) -> dict[str, Any]:
+    """The way of tuning that a task asks for."""
     return {"type": "lora", **(task.local.get("tune") or {})}
 
 
-def _machine(task: Task) -> Machine:
-    """Weights that train must be fp32. A run that goes on takes as many threads as it began with."""
+def machine_of(task: Task) -> Machine:
+    """Where a task is computed: in fp32, which weights that train must have.
+
+    A run that goes on takes as many threads as it began with.
+    """
     runtime = {**(task.local.get("runtime") or {}), "precision": "fp32"}
     for state in (task.work_dir / "resume").glob("step-*/state.json"):
         runtime["threads"] = json.loads(state.read_text(encoding="utf-8"))["progress"]["setting"].get("threads")
