@@ -22,6 +22,8 @@ from tests.faults.launching import Count, launch_under_faults
 from tests.faults.proxy import FaultProxy
 
 N_LAUNCHES, N_JOBS, UPLOAD_MB = 1_000, 50, 300
+LEAST_MB = 100
+"""Smaller files are not killed in their middle: they have too few parts."""
 _RATE = 0.2
 
 
@@ -30,7 +32,7 @@ def run(options: Options) -> Iterator[Result]:
     n_launches, n_jobs = max(10, int(N_LAUNCHES * options.scale)), max(3, int(N_JOBS * options.scale))
     with tempfile.TemporaryDirectory() as name, simulated_server(Path(name) / "server") as url:
         folder, server = Path(name), url.removesuffix("/v1")
-        yield from _upload(server, folder, n_bytes=int(UPLOAD_MB * 1_000_000 * options.scale))
+        yield from _upload(server, folder, n_bytes=int(max(LEAST_MB, UPLOAD_MB * options.scale) * 1_000_000))
         found = follow_under_faults(server, folder / "follow", n_jobs=n_jobs, seed=1, rate=_RATE)
         wrong, n_events = differing(found), sum(len(theirs) for _, theirs in found)
         yield Result(
