@@ -57,7 +57,7 @@ def test_links_lead_somewhere(readme: Path) -> None:
 @pytest.mark.parametrize("readme", [README, TWIN], ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_map_names_what_is_there(readme: Path) -> None:
     cells = re.findall(r"^\| (`[^|]+`) \|", readme.read_text("utf-8").split("FTCLIENT_HOME")[0], flags=re.MULTILINE)
-    assert len(cells) == 11
+    assert len(cells) == 12
     for cell in cells:
         first, *others = re.findall(r"`([^`]+)`", cell)
         for name in (first, *(f"{Path(first).parent}/{other}" for other in others)):
