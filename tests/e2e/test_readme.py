@@ -87,7 +87,10 @@ def test_the_command_lines_run(server: str, tmp_path: Path) -> None:
         return run_program(*command, home=tmp_path, expect=expect)
 
     shown = {line.split()[1]: line for line in commands(README) if line.startswith("ftclient ")}
-    assert set(shown) == {"serve", "check", "report", "plan", "train", "jobs", "watch", "chat", "export", "doctor"}
+    assert set(shown) == {
+        *("serve", "check", "report", "plan", "train", "jobs", "watch"),
+        *("chat", "evaluate", "compare", "export", "doctor"),
+    }
     assert "json_syntax" in run(shown["check"], expect=1)
     assert "300 examples" in run(shown["report"])
     assert "no charge" in run(shown["plan"])
@@ -97,6 +100,8 @@ def test_the_command_lines_run(server: str, tmp_path: Path) -> None:
     model = re.search(r"ft:smollm2-135m:personal::\w{8}", watched)
     assert model
     assert '{"queue":' in run(shown["chat"].replace("ft:smollm2-135m:personal::...", model.group()))
+    assert "36 held-out questions" in run(shown["evaluate"].replace("ft:smollm2-135m:personal::...", model.group()))
+    assert "Retrieval: 24 passages of 7 documents" in run(shown["compare"])
     assert run(shown["doctor"])
     refused = run(shown["export"].replace("ft:smollm2-135m:personal::...", model.group()), expect=3)  # no weights here
     assert not refused
