@@ -18,7 +18,7 @@ from ftclient.hosts import MethodType
 from ftclient.jobs.export import ExportFormat
 from ftclient.jobs.job import Job
 from ftclient.jobs.journal import Launch
-from ftclient.jobs.local import PullProgress
+from ftclient.jobs.local import Measuring, PullProgress
 from ftclient.jobs.local_options import LocalOptions
 from ftclient.jobs.methods import Method, Supervised
 from ftclient.jobs.request import JobRequest, new_run_id
@@ -83,6 +83,7 @@ class Client(Connection):
         local: LocalOptions | None = None,
         suffix: str | None = None,
         seed: int | None = None,
+        measuring: Measuring | None = None,
         **more: Any,
     ) -> Plan:
         """Check the data and say what the job will take; nothing is started.
@@ -95,6 +96,7 @@ class Client(Connection):
             local: Choices that only the local backend knows.
             suffix: Part of the tuned model's name, up to 64 characters.
             seed: Makes the run repeatable.
+            measuring: Told how the local machine is measured, once for each model: parts done, of how many, what.
             more: Further fields of JobRequest: training_type (Azure), metadata, integrations, extra_body.
 
         Raises:
@@ -111,7 +113,8 @@ class Client(Connection):
             seed=seed,
             **more,
         )
-        return make_plan(self._official, self.host, request, upload=self.upload, book=self.prices)
+        upload, book = self.upload, self.prices
+        return make_plan(self._official, self.host, request, upload=upload, book=book, measuring=measuring)
 
     def offers(self, /, train: Dataset, *, plan: Plan | None = None, **chosen: Any) -> Offers:
         """Return what the same job costs at every host and model that could run it; none of them is asked.

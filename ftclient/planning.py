@@ -16,7 +16,7 @@ from ftclient.data.counted import counted
 from ftclient.errors import DataError, JobNotFoundError
 from ftclient.hosts import Host
 from ftclient.jobs.job import Job
-from ftclient.jobs.local import check_with_tokenizer, forecast
+from ftclient.jobs.local import Measuring, check_with_tokenizer, forecast
 from ftclient.jobs.request import JobRequest
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def make_plan(
     *,
     upload: Callable[[Dataset], str],
     book: PriceBook | None = None,
+    measuring: Measuring | None = None,
 ) -> Plan:
     """Return the plan of a job at `host`.
 
@@ -39,6 +40,7 @@ def make_plan(
         request: The job.
         upload: Returns the id of a file with this content; the local backend plans on uploaded files.
         book: What hosts charge; None is what holds here.
+        measuring: Told how the local machine is measured, where it is for the first time.
 
     Raises:
         DataError: A dataset has errors; `error.report` lists them.
@@ -49,7 +51,7 @@ def make_plan(
     book = book or price_book()
     report = _check(host, request)
     if host.is_local:
-        return _ask_local(openai, host, request, upload, book)
+        return _ask_local(openai, host, request, upload, book, measuring)
     access = ask_access(openai, host, model=request.model, book=book)
     return hosted_plan(request, host, report, access=access, book=book)
 
@@ -90,12 +92,17 @@ def _report(host: Host, request: JobRequest, data: Dataset, *, is_training: bool
 
 
 def _ask_local(
-    openai: OpenAI, host: Host, request: JobRequest, upload: Callable[[Dataset], str], book: PriceBook
+    openai: OpenAI,
+    host: Host,
+    request: JobRequest,
+    upload: Callable[[Dataset], str],
+    book: PriceBook,
+    measuring: Measuring | None,
 ) -> Plan:
     file_id = upload(request.train)
     valid_id = upload(request.valid) if request.valid else None
     body = request.body(training_file=file_id, validation_file=valid_id)
-    plan = local_plan(request, host, forecast(openai, host, body), book=book)
+    plan = local_plan(request, host, forecast(openai, host, body, measuring=measuring), book=book)
     machine = plan.machine
     if machine and (machine.longest_example_tokens or 0) > (machine.context_tokens or float("inf")):
         method = request.method.type

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ftclient.cli.downloads import fetch_model
+from ftclient.cli.job_options import tell_measuring
 from ftclient.cli.session import as_object, connected, current, err, say, show, show_json
 from ftclient.demo import Language
 
@@ -89,8 +90,9 @@ def _plan(client: Client, train: Dataset, valid: Dataset, model: str, epochs: in
 
     method = Supervised(n_epochs=epochs, batch_size=BATCH_SIZE)
     fetch_model(client, model)
-    with err().status("Counting, and timing a few steps ..."):
-        return client.plan(train, valid=valid, model=model, method=method, suffix="demo", seed=SEED)
+    with err().status("Counting, and timing a few steps ...") as status:
+        tell = tell_measuring(status)
+        return client.plan(train, valid=valid, model=model, method=method, suffix="demo", seed=SEED, measuring=tell)
 
 
 def _train(client: Client, plan: Plan) -> tuple[str, dict[str, Any]]:

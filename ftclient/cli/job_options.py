@@ -14,9 +14,12 @@ from ftclient.cli.session import current, err
 from ftclient.hosts import TrainingType
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from ftclient.client import Client
     from ftclient.cost.plan import Plan
     from ftclient.data import Dataset
+    from ftclient.jobs.local import Measuring
     from ftclient.jobs.local_options import LocalOptions
     from ftclient.jobs.methods import Method
 
@@ -62,9 +65,10 @@ def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptio
     method, local = method_of(learning), _local(learning)
     train, valid = _datasets(file, job.valid)
     fetch_model(client, job.model)
-    with err().status("Checking the data and working out the plan ..."):
+    with err().status("Checking the data and working out the plan ...") as status:
         return client.plan(
             train,
+            measuring=tell_measuring(status),
             valid=valid,
             model=job.model,
             method=method,
@@ -73,6 +77,15 @@ def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptio
             seed=job.seed,
             training_type=job.training_type,
         )
+
+
+def tell_measuring(status: Status) -> Measuring:
+    """Return what shows on a status line how the local machine is measured."""
+
+    def tell(done: int, of: int, what: str) -> None:
+        status.update(f"Measuring this machine, once for this model: {what} ({done} of {of}) ...")
+
+    return tell
 
 
 def _datasets(file: Path, valid: str | None) -> tuple[Dataset, Dataset | None]:

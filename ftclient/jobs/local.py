@@ -20,9 +20,34 @@ PullProgress = Callable[[str, int, "int | None"], None]
 """Called with a file's name, the bytes of it that are there, and its size where that is known."""
 
 
-def forecast(openai: OpenAI, host: Host, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a job of this create body would take on the machine behind `host`."""
-    return _post(openai, host, "/local/plan", body)
+Measuring = Callable[[int, int, str], None]
+"""Called with how many parts of a measurement are done, of how many, and which was the last."""
+
+
+def forecast(
+    openai: OpenAI, host: Host, body: Mapping[str, Any], *, measuring: Measuring | None = None
+) -> dict[str, Any]:
+    """Return what a job of this create body would take on the machine behind `host`.
+
+    Args:
+        openai: The official client.
+        host: A local backend.
+        body: The job.
+        measuring: Told how the machine is measured, which takes some seconds, once for each model.
+
+    Raises:
+        BackendError: The plan cannot be made; the text says why and what to do.
+    """
+    if measuring is None:
+        return _post(openai, host, "/local/plan", body)
+    with errors_of(host), _streamed(openai, "/local/plan", body, accept="application/x-ndjson") as lines:
+        for line in lines:
+            told = json.loads(line)
+            if "plan" in told:
+                return dict(told["plan"])
+            _raise_told(told)
+            measuring(int(told["done"]), int(told["of"]), str(told["what"]))
+    raise BackendError(f"{host.title} ended its answer before the plan. Try again.")
 
 
 def check_with_tokenizer(openai: OpenAI, host: Host, *, file_id: str, model: str, method: str) -> Report:
@@ -58,9 +83,7 @@ def pull(openai: OpenAI, host: Host, model: str, *, progress: PullProgress | Non
     with errors_of(host), _streamed(openai, "/local/models/pull", {"model": model}) as lines:
         for line in lines:
             told = json.loads(line)
-            if "error" in told:
-                error = told["error"]
-                raise BackendError(str(error.get("message")), None, error.get("code"), error.get("param"))
+            _raise_told(told)
             if progress and "file" in told:
                 progress(str(told["file"]), int(told["done_bytes"]), told.get("total_bytes"))
 
@@ -77,11 +100,20 @@ def report_of(found: Mapping[str, Any]) -> Report:
     )
 
 
+def _raise_told(told: Mapping[str, Any]) -> None:
+    """Raise what a line of an answer tells that has gone wrong since it began."""
+    if "error" in told:
+        error = told["error"]
+        raise BackendError(str(error.get("message")), None, error.get("code"), error.get("param"))
+
+
 @contextmanager
-def _streamed(openai: OpenAI, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[str]]:
+def _streamed(
+    openai: OpenAI, path: str, body: Mapping[str, Any], *, accept: str | None = None
+) -> Iterator[Iterator[str]]:
     """Give the lines of an answer as they come."""
     # The header by which the official client's own `with_streaming_response` asks for an answer that is not read yet.
-    headers = {"X-Stainless-Raw-Response": "stream"}
+    headers = {"X-Stainless-Raw-Response": "stream", **({"Accept": accept} if accept else {})}
     answer: Any = openai.post(path, body=dict(body), cast_to=object, options={"headers": headers, "max_retries": 0})
     try:
         yield (line for line in answer.iter_lines() if line.strip())

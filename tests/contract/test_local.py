@@ -8,6 +8,9 @@ import time
 import openai
 import pytest
 
+from ftclient import hosts
+from ftclient.errors import FtclientError
+from ftclient.jobs.local import forecast
 from tests.contract.conftest import examples, jsonl
 from tests.contract.test_jobs import by_hand, move
 
@@ -35,6 +38,24 @@ def test_a_plan_says_what_a_job_would_take(api, upload):
     assert 0 < plan["loss_tokens_per_epoch"] < plan["tokens_per_epoch"]
     assert plan["longest_example_tokens"] <= plan["context_tokens"]
     assert list(api.fine_tuning.jobs.list(metadata={"from": "plan"})) == []
+
+
+def test_whoever_accepts_lines_is_told_how_the_machine_is_measured_before_the_plan(api, upload):
+    body = {"model": MODEL, "training_file": upload(examples(100))}
+    told = []
+    plan = forecast(api, hosts.LOCAL, body, measuring=lambda *part: told.append(part))
+    assert all(0 < done < of for done, of, _ in told)
+    again = post(api, "plan", **body)
+    assert plan.keys() == again.keys()
+    for name in ("model", "n_steps", "tokens_per_epoch", "memory", "device", "precision"):
+        assert plan[name] == again[name]
+
+
+def test_a_plan_that_fails_once_its_answer_has_begun_says_so_in_the_last_line(api):
+    empty = api.files.create(file=("b.jsonl", b'{"messages": "none"}\n' * 12), purpose="fine-tune")
+    body = {"model": MODEL, "training_file": empty.id}
+    with pytest.raises(FtclientError):
+        forecast(api, hosts.LOCAL, body, measuring=lambda *_: None)
 
 
 @pytest.mark.parametrize(("n_epochs", "words"), [(1, "1 epoch as given"), (2, "2 epochs as given")])

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch
 from local_backend.engine.device import Machine
 from local_backend.engine.forecast.costs import Costs, Rate
 from local_backend.engine.weights import ModelDir
+from local_backend.task import MeasureProgress
 
 FORMAT = 1
 FRESH_S = 30 * 24 * 3600.0
@@ -32,9 +33,6 @@ FRESH_S = 30 * 24 * 3600.0
 DISTURBED_FRESH_S = 3600.0
 """So long it holds if other programs were busy while it was measured."""
 MOST_S = 120.0
-
-Progress = Callable[[int, int, str], None]
-"""Told how many parts are done, of how many, and which was the last."""
 
 log = logging.getLogger("local_backend.forecast")
 
@@ -50,7 +48,7 @@ def calibrate(
     tune: Mapping[str, Any],
     runtime: Mapping[str, Any],
     folder: Path,
-    progress: Progress | None = None,
+    progress: MeasureProgress | None = None,
 ) -> Costs | None:
     """Return what was measured of this machine for a model, or measure it now (some ten seconds).
 
@@ -123,7 +121,7 @@ def _is_busy(threads: int) -> bool:
 
 
 def _measure(
-    base: ModelDir, tune: Mapping[str, Any], runtime: Mapping[str, Any], folder: Path, progress: Progress | None
+    base: ModelDir, tune: Mapping[str, Any], runtime: Mapping[str, Any], folder: Path, progress: MeasureProgress | None
 ) -> Costs | None:
     """Measure in a process of its own, and time its start."""
     request = {
@@ -153,7 +151,7 @@ def _measure(
             process.stdout.close()
 
 
-def _listen(process: subprocess.Popen[str], started: float, progress: Progress | None) -> Costs | None:
+def _listen(process: subprocess.Popen[str], started: float, progress: MeasureProgress | None) -> Costs | None:
     start_s = None
     for line in process.stdout or ():
         told = json.loads(line)

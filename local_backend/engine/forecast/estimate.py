@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from local_backend.engine import decoder
 from local_backend.engine.device import Machine, choose_machine
-from local_backend.engine.forecast.calibration import NOT_MEASURED, Progress, calibrate
+from local_backend.engine.forecast.calibration import NOT_MEASURED, calibrate
 from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of
 from local_backend.engine.forecast.costs import Costs, guessed
 from local_backend.engine.forecast.duration import Course, Duration, duration_of
@@ -24,7 +24,7 @@ from local_backend.engine.rows import Row, read_rows
 from local_backend.engine.template import Template
 from local_backend.engine.training import DEFAULT_TUNE, context_tokens
 from local_backend.engine.weights import ModelDir
-from local_backend.task import Forecast, JobError, Task, UserError
+from local_backend.task import Forecast, JobError, MeasureProgress, Task, UserError
 
 _Found = TypeVar("_Found")
 
@@ -43,7 +43,7 @@ class _Files:
         return [*self.rows, *self.valid_rows]
 
 
-def forecast(task: Task, *, base: ModelDir, folder: Path, progress: Progress | None = None) -> Forecast:
+def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgress | None = None) -> Forecast:
     """Render the files and estimate time and memory.
 
     Args:
