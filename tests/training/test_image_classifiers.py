@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import math
+import re
+import sys
 import time
 
 import numpy as np
@@ -23,6 +25,7 @@ from local_backend.engine.weights import ModelDir
 from local_backend.images import from_url
 from local_backend.settings import Settings
 from local_backend.task import JobError, Signal
+from tests.e2e.serving import run_program
 from tests.faults.images import encoded, png_of_size
 from tests.training.digits import (
     accuracy,
@@ -198,3 +201,12 @@ def test_models_whose_blocks_are_of_several_sizes_keep_nothing(few, tmp_path):
     job = classify(base, tmp_path / "job", few, local=local, n_epochs=1, batch_size=16)
     assert job.facts["kept_frozen_bytes"] == 0
     assert job.outcome.kind == "succeeded"
+
+
+@pytest.mark.slow
+def test_the_example_with_pictures_by_class(base, tmp_path):
+    printed = run_program(sys.executable, "examples/13_image_classifier.py", str(base.path), home=tmp_path)
+    assert re.search(r"^Tuned model: ft:", printed, flags=re.MULTILINE)
+    shown = re.findall(r"^(circle|square|triangle) +looks like (\w+) \((\d+)%\), ", printed, flags=re.MULTILINE)
+    assert len(shown) == 9
+    assert {said for _, said, _ in shown} <= {"circle", "square", "triangle"}
