@@ -29,6 +29,8 @@ _LONGEST_PAUSE_S = 60.0
 _OWN_FAULTS = frozenset({"context_length_exceeded", "string_above_max_length", "content_filter", "invalid_prompt"})
 """Codes of refusals that are about this question alone: the others go on."""
 
+_ADAPTED = frozenset({"max_tokens", "temperature"})
+
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
@@ -52,6 +54,7 @@ class Asker:
         self._store = store
         self._fresh = fresh
         self._weights: dict[str, Any] = {}
+        self._unfit: dict[str, frozenset[str]] = {}
         self.workers = workers or (LOCAL_WORKERS if host.is_local else HOSTED_WORKERS)
         self._pace = Pace(self.workers)
 
@@ -145,16 +148,33 @@ class Asker:
                 except BackendError as error:
                     if error.code in _OWN_FAULTS:
                         return Answer(text="", finish_reason="error", error=str(error))
-                    self._wait_or_raise(error, attempt)
+                    if not self._learned(model, error):
+                        self._wait_or_raise(error, attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def _once(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
         started = time.perf_counter()
-        wanted: dict[str, Any] = {**options, "messages": list(messages)}
+        wanted: dict[str, Any] = {**self._fitting(model, options), "messages": list(messages)}
         with errors_of(self._host):
             completion = self._openai.chat.completions.create(model=model, **wanted)
         self._pace.went_well()
         return _answer_of(completion, time.perf_counter() - started)
+
+    def _fitting(self, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as this model takes them: reasoning models name the longest answer otherwise, and have no 0."""
+        unfit, fitting = self._unfit.get(model, frozenset()), dict(options)
+        if "max_tokens" in unfit and "max_tokens" in fitting:
+            fitting["max_completion_tokens"] = fitting.pop("max_tokens")
+        if "temperature" in unfit:
+            fitting.pop("temperature", None)
+        return fitting
+
+    def _learned(self, model: str, error: BackendError) -> bool:
+        """Whether a refusal says of an option that this model does not take it, which is left away from now on."""
+        is_unfit = error.code in ("unsupported_parameter", "unsupported_value") and error.param in _ADAPTED
+        if is_unfit:
+            self._unfit[model] = self._unfit.get(model, frozenset()) | {str(error.param)}
+        return is_unfit
 
     def _wait_or_raise(self, error: BackendError, attempt: int) -> None:
         """Let everybody pause if it is no use to go on at once."""

@@ -115,6 +115,30 @@ def test_broken_lines_limits_and_failing_hosts_are_outlasted(counted):
     assert n_asked(proxy) == 12 + 5
 
 
+def test_options_that_a_model_does_not_take_are_left_away(counted):
+    """Reasoning models refuse max_tokens, and temperature 0."""
+    client, proxy = counted
+    unfit = ["temperature", "max_tokens"]
+
+    def refuse(param: str):
+        error = {"message": "Unsupported.", "type": "invalid_request_error", "param": param}
+        return lambda _: json.dumps({"error": {**error, "code": "unsupported_parameter"}}).encode()
+
+    def choose(exchange):
+        is_refused = unfit and exchange.path.endswith("/chat/completions")
+        return Fault(status=400, edit=refuse(unfit.pop())) if is_refused else Fault()
+
+    proxy.choose = choose
+    found = client.evaluate(Dataset(map(example, range(3))), models=[MODEL], workers=1)
+    assert all(answer.text for answer in found.given[MODEL])
+    assert n_asked(proxy) == 3 + 2
+    again = client.evaluate(Dataset(map(example, range(3))), models=[MODEL])
+    assert all(answer.is_stored for answer in again.given[MODEL])
+    proxy.choose = lambda _: Fault(status=400, edit=refuse("tools"))
+    with pytest.raises(FtclientError, match="Unsupported"):
+        client.evaluate(Dataset(map(example, range(4))), models=[MODEL], fresh=True)
+
+
 def test_a_failure_says_what_is_kept_and_the_next_call_goes_on(counted):
     client, proxy = counted
     data = Dataset(map(example, range(10)))
