@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,22 @@ from ftclient.data.findings import HINTS
 from ftclient.data.images import BadImageUrlError, decode_data_url, inspect_image
 from ftclient.data.reader import open_binary, parse_line
 from ftclient.data.report import Issue, IssueLog, Report
-from local_backend.task import UserError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
-__all__ = ["BadImageError", "decode", "decode_part", "from_url", "image_issues", "n_frames", "with_image_issues"]
+__all__ = [
+    "IMAGE_CODES",
+    "BadImageError",
+    "decode",
+    "from_url",
+    "image_issues",
+    "n_frames",
+    "with_image_issues",
+]
+
+IMAGE_CODES = frozenset({"image_format", "image_too_large", "image_url_invalid"})
+"""What may be wrong with an image, in the words of the checker."""
 
 _LABELS = frozenset({"PNG", "JPEG", "WebP", "GIF"})
 _DATA_ONLY = (
@@ -32,26 +42,15 @@ def from_url(url: str) -> bytes:
     Raises:
         BadImageError: It is another kind of URL, or broken.
     """
+    if url.strip().startswith("file-"):
+        what = f"There is no image file {url.strip()[:40]} of at most 10 MB here; upload it with the purpose 'vision'."
+        raise BadImageError(what, code="image_url_invalid")
     if url.strip()[:5].lower() != "data:":
         raise BadImageError(f"The image is an address. {_DATA_ONLY}", code="image_url_invalid")
     try:
         return decode_data_url(url.strip())
     except BadImageUrlError as error:
         raise BadImageError(str(error), code="image_url_invalid") from error
-
-
-def decode_part(part: Mapping[str, Any], *, param: str = "messages") -> Image:
-    """Decode the image of a message's `image_url` part.
-
-    Raises:
-        UserError: It cannot be used; the text says why.
-    """
-    image_url = part.get("image_url")
-    url = image_url.get("url") if isinstance(image_url, Mapping) else None
-    try:
-        return decode(from_url(url if isinstance(url, str) else ""))
-    except BadImageError as error:
-        raise UserError(str(error), param=param, code=error.code) from error
 
 
 def with_image_issues(report: Report, path: Path) -> Report:
@@ -82,7 +81,8 @@ def _url_issues(url: str, *, line: int, path: str) -> Iterator[Issue]:
         data = from_url(url)
     except BadImageError as error:
         if url.strip()[:5].lower() != "data:":  # broken data URLs are found by the check that comes first
-            yield Issue(line, path, error.code, "error", "The image is an address.", _DATA_ONLY)
+            what, _, hint = str(error).partition(". ")
+            yield Issue(line, path, error.code, "error", f"{what}.", hint or _DATA_ONLY)
         return
     if inspect_image(data).label not in _LABELS:
         return  # found by its header already

@@ -15,12 +15,12 @@ from ftclient.data.limits import LOCAL_LIMITS
 from ftclient.data.reader import parse_line
 from ftclient.data.report import Issue, Report
 from ftclient.data.tokens import TokenCount
-from local_backend.images import with_image_issues, with_issues
+from local_backend.images import IMAGE_CODES, with_image_issues, with_issues
 from local_backend.models import CATALOGUE
 from local_backend.settings import Settings
 from local_backend.store.blobs import blob_path
 from local_backend.store.tables import JobRow
-from local_backend.task import Engine, JobError, ModelRef
+from local_backend.task import Engine, JobError, ModelRef, UserError
 
 MethodName = Literal["supervised", "dpo", "reinforcement"]
 
@@ -111,7 +111,12 @@ def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[M
         return None
 
     def count(example: Mapping[str, Any]) -> TokenCount:
-        tokens = engine.render(model, example, method)
+        try:
+            tokens = engine.render(model, example, method)
+        except UserError as error:
+            if error.code in IMAGE_CODES:  # found by the images' own check, with line and place
+                return TokenCount(0, 0, is_estimate=True)
+            raise
         return TokenCount(len(tokens), sum(token["weight"] != 0 for token in tokens), is_estimate=False)
 
     return count

@@ -52,6 +52,8 @@ class ImageRules:
 
     def _check_url(self, found: Findings, url: str, path: str) -> None:
         if url[:5].lower() != "data:":
+            if url.startswith("file-") and self._limits.images == "any":
+                return  # an image that was uploaded to a local server, which looks for it itself
             if not _is_web_address(url):
                 found.add("image_url_invalid", path, f"{quoted(url)} is no address of an image.")
             return

@@ -89,7 +89,7 @@ def delete(file_id: str, here: Here) -> JSONResponse:
 def content(file_id: str, here: Here, encoding: Literal["base64", "plain"] = "base64") -> Response:
     """Return a file's bytes. Result files come in base64, as hosted ones do, unless `encoding=plain`."""
     row = find(here, file_id)
-    path = here.files.path(row)
+    path = here.files.stored_path(row)
     if row.purpose == "fine-tune-results" and encoding == "base64":
         return Response(base64.b64encode(path.read_bytes()), media_type="application/octet-stream")
     headers = {"content-length": str(row.bytes)}

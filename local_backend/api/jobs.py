@@ -167,10 +167,13 @@ def new_job(here: Backend, body: CreateJob) -> NewJob:
         text = f"A classifier is trained on labels, not by '{body.method_type}': use the method 'supervised'."
         raise ApiError(text, param="method.type", code="unsupported_method")
     model = _trainable(here, body.model)
+    training = _training_file(here, body.training_file, "training_file")
+    validation = _training_file(here, body.validation_file, "validation_file") if body.validation_file else None
     return NewJob(
         model=model,
-        training=_training_file(here, body.training_file, "training_file"),
-        validation=_training_file(here, body.validation_file, "validation_file") if body.validation_file else None,
+        training=training,
+        validation=validation,
+        sha256s=(here.files.content(training), here.files.content(validation) if validation else None),
         method=body.method_type,
         hyperparameters=body.numbers(),
         seed=secrets.randbelow(2**31) if body.seed is None else body.seed,

@@ -14,11 +14,15 @@ from local_backend.names import new_id
 from local_backend.store.answers import Idempotency, earlier_answer, keep_answer
 from local_backend.store.blobs import Content, blob_path, keep
 from local_backend.store.database import Store, now
+from local_backend.store.image_files import with_images
 from local_backend.store.paging import Page, page
 from local_backend.store.tables import FileRow, JobRow
 
 UNFINISHED = ("validating_files", "queued", "running", "pausing", "paused")
 """Statuses of jobs that still need their files."""
+
+IMAGE_PURPOSES = ("vision", "user_data")
+"""What an image may have been uploaded for that training files name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,21 @@ class Files:
         with self._store.read() as session:
             return session.scalar(_living().where(FileRow.id == file_id))
 
-    def path(self, row: FileRow) -> Path:
-        """Where the file's content lies."""
+    def stored_path(self, row: FileRow) -> Path:
+        """Where the file's content lies, as it was uploaded."""
         return blob_path(self._store.blobs, row.sha256)
+
+    def path(self, row: FileRow) -> Path:
+        """Where the content lies that jobs read: the same, with images that it names by their files' ids in place."""
+        return blob_path(self._store.blobs, self.content(row))
+
+    def content(self, row: FileRow) -> str:
+        """The sha256 of what jobs read; see `path`."""
+        return with_images(self._store, row, find=self._image_path)
+
+    def _image_path(self, file_id: str) -> Path | None:
+        row = self.get(file_id)
+        return None if row is None or row.purpose not in IMAGE_PURPOSES else self.stored_path(row)
 
     def page(self, *, purpose: str | None, after: str | None, limit: int, newest_first: bool) -> Page[FileRow]:
         """Return a page of the files.

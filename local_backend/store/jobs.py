@@ -36,6 +36,8 @@ class NewJob:
     model: str
     training: FileRow
     validation: FileRow | None
+    sha256s: tuple[str, str | None]
+    """Of the contents of both that the job reads: with images in place."""
     method: str
     hyperparameters: Mapping[str, Any]
     seed: int
@@ -196,9 +198,9 @@ def _new_row(new: NewJob) -> JobRow:
         model=new.model,
         status="validating_files",
         training_file=new.training.id,
-        training_sha256=new.training.sha256,
+        training_sha256=new.sha256s[0],
         validation_file=new.validation.id if new.validation else None,
-        validation_sha256=new.validation.sha256 if new.validation else None,
+        validation_sha256=new.sha256s[1],
         result_files=[],
         method=new.method,
         hyperparameters=dict(new.hyperparameters),

@@ -16,6 +16,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file
 
+from ftclient.data import LOCAL_LIMITS, Dataset
 from ftclient.data.decoding import decode
 from ftclient.jobs.curves_image import write_jobs
 from local_backend import in_process
@@ -210,3 +211,32 @@ def test_the_example_with_pictures_by_class(base, tmp_path):
     shown = re.findall(r"^(circle|square|triangle) +looks like (\w+) \((\d+)%\), ", printed, flags=re.MULTILINE)
     assert len(shown) == 9
     assert {said for _, said, _ in shown} <= {"circle", "square", "triangle"}
+
+
+def test_images_may_be_uploaded_once_and_named_by_their_ids(base, tmp_path):
+    settings = Settings(home=tmp_path / "home", cache=tmp_path, runner="thread", allow_local_paths=True)
+    with in_process.client(settings) as client:
+        contents = [encoded(Image.fromarray(image)) for image in FEW_IMAGES[:12]]
+        uploads = [client.files.create(file=("a.png", content), purpose="vision") for content in contents]
+        lines = [named(upload.id, label) for upload, label in zip(uploads, FEW_LABELS, strict=False)]
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        assert Dataset(lines).check(limits=LOCAL_LIMITS).ok
+        assert not Dataset(lines).check().ok  # at OpenAI there is no such thing
+        file = client.files.create(file=io.BytesIO(content), purpose="fine-tune")
+        assert client.files.content(file.id).read() == content
+        body = {"training_file": file.id, "model": str(base.path)}
+        assert client.post("/local/check", body=body, cast_to=object)["ok"]
+        job = client.fine_tuning.jobs.create(**body, extra_body=_local("head"))
+        client.files.delete(uploads[0].id)  # the job has what it reads
+        while (job := client.fine_tuning.jobs.retrieve(job.id)).status not in {"succeeded", "failed"}:
+            time.sleep(0.05)
+        assert job.status == "succeeded", job.error
+        (issue,) = client.post("/local/check", body=body, cast_to=object)["issues"]
+        assert (issue["line"], issue["code"]) == (1, "image_url_invalid")
+        assert "upload it with the purpose 'vision'" in issue["message"]
+
+
+def named(file_id, label):
+    """A line that names an uploaded image."""
+    parts = [{"type": "image_url", "image_url": {"url": file_id}}]
+    return {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": str(label)}]}

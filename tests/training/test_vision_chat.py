@@ -99,3 +99,14 @@ def test_images_that_cannot_be_read_are_refused_with_the_reason(base, client):
         ask(client, str(base.path), image_part(DARK[:200]))
     with pytest.raises(openai.BadRequestError, match="nothing is fetched"):
         ask(client, str(base.path), {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}})
+
+
+def test_a_check_names_all_images_that_cannot_be_read(base, client, tmp_path):
+    sound = [seen("no", image_part(picture(shade))) for shade in range(10)]
+    address = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    lines = [*sound, seen("no", image_part(DARK[:200])), seen("no", address)]
+    content = write_jsonl(tmp_path / "t.jsonl", lines).read_bytes()
+    file = client.files.create(file=io.BytesIO(content), purpose="fine-tune")
+    report = client.post("/local/check", body={"training_file": file.id, "model": str(base.path)}, cast_to=object)
+    found = [(issue["line"], issue["code"]) for issue in report["issues"]]
+    assert found == [(11, "image_format"), (12, "image_url_invalid")]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftclient.data.decoding import BadImageError
 from local_backend.engine.classify import saving
 from local_backend.engine.classify.examples import query_of
 from local_backend.engine.classify.kinds import Kind, kind_of
@@ -53,7 +54,10 @@ def render(reader: Reader, example: Mapping[str, Any]) -> list[dict[str, Any]]:
         UserError: The model does not read it.
     """
     *asked, _ = example["messages"]
-    query = query_of(asked)
+    try:
+        query = query_of(asked)
+    except BadImageError as error:
+        raise UserError(str(error), param="example", code=error.code) from error
     if not isinstance(reader, TextReader):
         return [{"id": 0, "text": "", "weight": 0.0}] * reader.size(None)
     ids = reader.ids(query.text)
