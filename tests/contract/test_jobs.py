@@ -125,7 +125,7 @@ def test_reinforcement_is_refused_with_the_reason(api, upload):
         ({"extra_body": {"local": {"speed": 1}}}, "local.speed"),
         ({"extra_body": {"local": {"tune": {"type": "lora", "rank": 0}}}}, "local.tune.rank"),
         ({"extra_body": {"local": {"tune": {"type": "magic"}}}}, "local.tune.type"),
-        ({"extra_body": {"local": {"task": "classify"}}}, "local.task"),
+        ({"extra_body": {"local": {"task": "paint"}}}, "local.task"),
         ({"extra_body": {"local": {"learning_rate": -1}}}, "local.learning_rate"),
     ],
 )
