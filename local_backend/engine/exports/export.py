@@ -110,7 +110,8 @@ def _remark(base: ModelDir, settings: Settings) -> str:
         return ""
     return (
         f"It was tuned on weights that came in the package {source.revision}, rounded to 4 bits there. On the hub's own"
-        " weights answers may differ a little; `merged` and `gguf` exports hold the weights it was tuned on."
+        " weights answers may differ a little, and ftclient refuses it there; `merged` and `gguf` exports hold the"
+        " weights it was tuned on."
     )
 
 
