@@ -121,6 +121,15 @@ def test_kept_states_of_frozen_blocks_change_nothing(shape, options, tmp_path):
         network.model.zero_grad()
 
 
+def test_below_a_head_only_what_it_reads_is_kept():
+    network = network_of(tiny_model("llama"))
+    long = sequence(range(5, 45), [0.0] * 38 + [1.0] * 2)
+    for options, n_kept in ({"type": "last_layers", "n": 1}, 40), ({"type": "head"}, 2):
+        choose_weights(network.model, options, seed=0)
+        states = FrozenStates(network.model, [long], n_blocks=frozen_blocks(network.model))
+        assert states.n_bytes == n_kept * 48 * 8
+
+
 def test_what_is_frozen_is_what_lies_below_everything_that_trains():
     def n_frozen(options, shape="llama"):
         model = tiny_model(shape)
