@@ -1,9 +1,9 @@
 """Tuning MiniLM to 77 classes of bank customers' questions, beside transformers' Trainer on the same files.
 
 `--data` names a folder with banking77_train.jsonl and banking77_test.jsonl; without it nothing is measured. `--ways`
-takes `head`, `full` or `head,full` (the default). `--alone` leaves the Trainer out; `--trainer-steps N` lets it
-do so many steps only, whose time is taken for all, and nothing is said about its accuracy. Both sides train as many epochs in
-steps of 32, and write a checkpoint after each.
+takes `head`, `full` or `head,full` (the default). `--alone` leaves the Trainer out; `--trainer-steps N` lets it do so
+many steps only, whose time is taken for all, and nothing is said about its accuracy. Both sides train as many epochs
+in steps of 32, and write a checkpoint after each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Tune a classifier with transformers' Trainer and test it: MODEL_DIR TRAIN TEST WAY N_EPOCHS RATE [STEPS]; prints JSON.
+"""Tune and test a classifier, by transformers' Trainer: MODEL_DIR TRAIN TEST WAY EPOCHS RATE [STEPS].
+
+It prints JSON.
 
 It has the class that transformers offers for the model, dynamic padding, and otherwise the Trainer's defaults.
 """
