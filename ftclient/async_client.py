@@ -114,6 +114,7 @@ class AsyncJob:
     checkpoints = _job_method(Job.checkpoints)
     metrics = _job_method(Job.metrics)
     details = _job_method(Job.details)
+    classification = _job_method(Job.classification)
 
     @property
     def latest(self) -> FineTuningJob | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,8 +86,15 @@ def metrics(
     job: JobArgument,
     *,
     plot: Annotated[Path | None, typer.Option(help="Write the curves to this .svg or .png file, too.")] = None,
+    classes: Annotated[bool, typer.Option("--classes", help="Of a classifier: label by label.")] = False,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Of a classifier: draw which labels are taken for which, as .svg or .png.")
+    ] = None,
 ) -> None:
     """Print loss and accuracy by step, with curves on a terminal, and say whether the job fits its data."""
+    if classes or confusion:
+        _classification(job, confusion)
+        return
     with connected() as client:
         found = client.job(job).metrics()
     if plot:
@@ -99,6 +107,24 @@ def metrics(
         say("There are no metrics yet.")
     else:
         _show_metrics(found)
+
+
+def _classification(job_id: str, picture: Path | None) -> None:
+    """Show a classifier's figures, and draw its confusion."""
+    from ftclient.jobs.confusion_image import write_confusion
+    from ftclient.view.classes import render
+
+    with connected() as client:
+        found = client.job(job_id).classification()
+    if found is None:
+        say("There are no figures by label: they are measured on the validation data of a classifier's job.")
+        raise typer.Exit(1)
+    if picture:
+        try:
+            say(f"Confusion: {write_confusion(found, picture, title=job_id)}")
+        except (ValueError, OSError) as error:
+            raise typer.BadParameter(str(error), param_hint="--confusion") from error
+    show_json(asdict(found)) if current.as_json else show(render(found))
 
 
 def _plot(rows: list[StepMetrics], path: Path, job_id: str) -> None:

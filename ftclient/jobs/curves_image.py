@@ -31,7 +31,7 @@ def write_curves(metrics: Sequence[StepMetrics], path: Path, *, title: str) -> P
         ValueError: The name ends otherwise, or there is nothing to draw.
         MissingDependencyError: PNG needs another package; the text is the command that installs it.
     """
-    return _write(curves_svg(metrics, title=title), path)
+    return write_picture(curves_svg(metrics, title=title), path)
 
 
 def write_jobs(jobs: Mapping[str, Sequence[StepMetrics]], path: Path, *, title: str) -> Path:
@@ -45,7 +45,7 @@ def write_jobs(jobs: Mapping[str, Sequence[StepMetrics]], path: Path, *, title: 
     accuracies = {name: points_of(metrics, "full_valid_mean_token_accuracy") for name, metrics in jobs.items()}
     found = {"validation accuracy": accuracies, "validation loss": of_loss}
     panels = [_panel(name, series) for name, series in found.items() if any(series.values())]
-    return _write(_picture(panels, title=title), path)
+    return write_picture(_picture(panels, title=title), path)
 
 
 def curves_svg(metrics: Sequence[StepMetrics], *, title: str) -> str:
@@ -57,13 +57,19 @@ def curves_svg(metrics: Sequence[StepMetrics], *, title: str) -> str:
     return _picture(list(_drawn(metrics)), title=title)
 
 
-def _write(svg: str, path: Path) -> Path:
+def write_picture(svg: str, path: Path) -> Path:
+    """Write an SVG as it is, or as PNG, by the name of the file.
+
+    Raises:
+        ValueError: The name ends otherwise.
+        MissingDependencyError: PNG needs another package; the text is the command that installs it.
+    """
     if path.suffix == ".svg":
         path.write_text(svg, encoding="utf-8")
     elif path.suffix == ".png":
         path.write_bytes(_png(svg))
     else:
-        raise ValueError(f"{path.name}: curves are written as .svg or .png.")
+        raise ValueError(f"{path.name}: pictures are written as .svg or .png.")
     return path
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclient.errors import BackendError, JobFailedError
 from ftclient.hosts import Host
+from ftclient.jobs.classification import Classification, classification_of
 from ftclient.jobs.follow import ENDED, Follower, Poll, ending_of, polls
 from ftclient.jobs.metrics import StepMetrics, merge, metrics_of_events, metrics_of_file
 from ftclient.jobs.results import JobResult
@@ -178,6 +179,10 @@ class Job:
         if not isinstance(found, dict):
             raise BackendError(f"{self.host.title} sent no details of job {self.id}.")
         return found
+
+    def classification(self) -> Classification | None:
+        """Return how good a classifier is by its validation data, label by label; None for what is none (yet)."""
+        return classification_of(self.details())
 
     def _act(self, verb: str) -> FineTuningJob:
         if verb != "cancel":

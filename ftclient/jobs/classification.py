@@ -1,0 +1,86 @@
+"""How good a tuned classifier is, by the validation data of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures:
+    """One label. Shares are of 1."""
+
+    label: str
+    precision: float
+    """Of the answers with this label, the share that is right."""
+    recall: float
+    """Of the examples of this label, the share that is found."""
+    f1: float
+    n: int
+    """Examples of this label."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    """The whole validation data after one epoch: the best one where that is kept, else the last."""
+
+    step: int
+    n: int
+    """Examples."""
+    accuracy: float
+    macro_f1: float
+    """Mean F1 of the labels, however many examples each has."""
+    ece: float
+    """Expected calibration error: the mean gap between how sure the answers are and how often they are right."""
+    ece_calibrated: float
+    """The same after dividing by the temperature that was fitted to these data; that is how the model answers."""
+    temperature: float
+    per_class: tuple[ClassFigures, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    """Rows are the true labels, columns the given ones, in the order of `per_class`; () for several labels each."""
+
+    def confused(self, *, most: int = 10) -> list[tuple[str, str, int]]:
+        """True label, given label and how often, of the pairs that are mixed up most."""
+        names = [each.label for each in self.per_class]
+        pairs = [
+            (names[i], names[j], count)
+            for i, row in enumerate(self.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ]
+        return sorted(pairs, key=lambda pair: -pair[2])[:most]
+
+
+def classification_of(details: Mapping[str, Any]) -> Classification | None:
+    """Read a classifier's figures from the details of its job; None where there are none (yet)."""
+    facts = details.get("facts")
+    found = facts.get("classification") if isinstance(facts, Mapping) else None
+    if not isinstance(found, Mapping):
+        return None
+    return Classification(
+        step=int(found["step"]),
+        n=int(found["n"]),
+        accuracy=float(found["accuracy"]),
+        macro_f1=float(found["macro_f1"]),
+        ece=float(found["ece"]),
+        ece_calibrated=float(found["ece_calibrated"]),
+        temperature=float(found["temperature"]),
+        per_class=tuple(_figures(row) for row in found["per_class"]),
+        confusion=tuple(tuple(map(int, row)) for row in found.get("confusion", ())),
+    )
+
+
+def _figures(row: Mapping[str, Any]) -> ClassFigures:
+    return ClassFigures(
+        label=str(row["label"]),
+        precision=float(row["precision"]),
+        recall=float(row["recall"]),
+        f1=float(row["f1"]),
+        n=int(row["n"]),
+    )
+
+
+def weakest(classes: Sequence[ClassFigures], *, most: int) -> list[ClassFigures]:
+    """The labels with the lowest F1 that occur in the data."""
+    return sorted((each for each in classes if each.n), key=lambda each: each.f1)[:most]
