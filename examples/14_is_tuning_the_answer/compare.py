@@ -2,7 +2,7 @@
 
     python examples/14_is_tuning_the_answer/compare.py tickets
     python examples/14_is_tuning_the_answer/compare.py handbook
-    python examples/14_is_tuning_the_answer/compare.py reviews
+    python examples/14_is_tuning_the_answer/compare.py feelings
 
 README.md beside this file shows what comes out.
 """
@@ -33,15 +33,15 @@ def handbook(_folder: Path) -> tuple[Dataset, Dataset, Wishes]:
     return train, test, wishes
 
 
-def reviews(_folder: Path) -> tuple[Dataset, Dataset, Wishes]:
-    """Reviews are positive or negative; the prompt in use has examples in it already."""
-    train, test = (Dataset.read(DATA / f"reviews_{part}.jsonl") for part in ("train", "test"))
+def feelings(_folder: Path) -> tuple[Dataset, Dataset, Wishes]:
+    """Letters are happy, sad, or angry, and say so; the prompt in use has six examples in it already."""
+    train, test = (Dataset.read(DATA / f"feelings_{part}.jsonl") for part in ("train", "test"))
     return train, test, Wishes(n_epochs=3)
 
 
 def main() -> None:
     """Compare all approaches on the task that was named."""
-    task = {"tickets": tickets, "handbook": handbook, "reviews": reviews}[sys.argv[1]]
+    task = {"tickets": tickets, "handbook": handbook, "feelings": feelings}[sys.argv[1]]
     (model,) = sys.argv[2:] or ["smollm2-135m"]
     with tempfile.TemporaryDirectory() as folder, Client.from_env() as client:
         train, test, wishes = task(Path(folder))

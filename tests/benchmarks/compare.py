@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ _LONGEST_S = 900
 
 def run(options: Options) -> Iterator[Result]:
     """Run the tasks that are named, or all; jobs and answers are made anew."""
-    for name in options.rest or ["tickets", "handbook", "reviews"]:
+    for name in options.rest or ["tickets", "handbook", "feelings"]:
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             found = outcomes(name, Path(folder), share=options.scale)
@@ -45,11 +45,8 @@ def outcomes(name: str, folder: Path, *, share: float = 1.0) -> Outcomes:
 
 
 def _verdict(name: str, found: Outcomes) -> Result:
-    reach, ok = {
-        "tickets": ("LoRA first, apart", _is_apart(found)),
-        "handbook": ("RAG before LoRA", _is_before(found, "rag", "lora")),
-        "reviews": ("do not tune", not found.verdict.is_to_tune),
-    }[name]
+    reach, holds = _RIGHT[name]
+    ok = holds(found)
     details = {"verdict": found.verdict.advice, "reasons": list(found.verdict.reasons)}
     return Result(name=f"{name}: verdict", value=float(ok), unit="", reach=reach, ok=ok, details=details)
 
@@ -61,9 +58,12 @@ def _is_apart(found: Outcomes) -> bool:
     return first.name == "lora" and all(_below(each, first) for each in untrained)
 
 
-def _is_before(found: Outcomes, one: Any, other: Any) -> bool:
-    return _below(found.outcome(other), found.outcome(one))
-
-
 def _below(one: Outcome, other: Outcome) -> bool:
     return one.figure.interval.high < other.figure.interval.low
+
+
+_RIGHT: dict[str, tuple[str, Callable[[Outcomes], bool]]] = {
+    "tickets": ("LoRA first, apart", _is_apart),
+    "handbook": ("RAG before LoRA", lambda found: _below(found.outcome("lora"), found.outcome("rag"))),
+    "feelings": ("do not tune", lambda found: not found.verdict.is_to_tune),
+}
