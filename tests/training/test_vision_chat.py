@@ -75,6 +75,9 @@ def test_a_job_from_upload_to_an_answer_that_depends_on_the_image(base, client, 
     assert report["ok"]
     assert report["stats"]["n_images"] == 12
     plan = client.post("/local/plan", body=body, cast_to=object)
+    assert any("look at their images is not counted" in note for note in plan["notes"])
+    with pytest.raises(openai.BadRequestError, match="tuned by LoRA here"):
+        client.post("/local/plan", body={**body, "local": {"tune": {"type": "full"}}}, cast_to=object)
     job = client.fine_tuning.jobs.create(
         **body,
         seed=1,

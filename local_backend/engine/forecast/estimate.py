@@ -23,10 +23,16 @@ from local_backend.engine.frozen import SHARE_OF_FREE_DISK
 from local_backend.engine.rows import Row, read_rows
 from local_backend.engine.template import Template
 from local_backend.engine.training import DEFAULT_TUNE, context_tokens
+from local_backend.engine.vision.reader import reads_images
 from local_backend.engine.weights import ModelDir
 from local_backend.task import Forecast, JobError, MeasureProgress, Task, UserError
 
 _Found = TypeVar("_Found")
+
+SEES = (
+    "Examples are computed one at a time, and what it takes to look at their images is not counted: expect more time "
+    "than is said here."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,9 @@ def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgr
         files.rows, files.valid_rows, size=size, batch_size=task.hyperparameters.batch_size, machine=machine
     )
     choice = choose(demand, runtime, budget_bytes=budget_bytes(machine.device, is_job=False))
-    measured = calibrate(base, machine=machine, tune=tune, runtime=runtime, folder=folder, progress=progress)
+    sees = reads_images(base.path)
+    measure = partial(calibrate, base, machine=machine, tune=tune, runtime=runtime, folder=folder, progress=progress)
+    measured = None if sees else measure()
     costs = measured or guessed(size.shape)
     course = _course(task, files, size, choice)
     memory = _memory(course, files, size, machine, costs)
@@ -78,7 +86,7 @@ def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgr
         context_tokens=files.context_tokens,
         time_s=duration.total,
         memory_bytes=memory.total,
-        notes=[*_notes(course, size, choice, memory), *([] if measured else [NOT_MEASURED])],
+        notes=[*_notes(course, size, choice, memory), *([SEES] if sees else [] if measured else [NOT_MEASURED])],
         choices=_choices(choice, machine, tune),
         memory=asdict(memory),
         time=asdict(duration),

@@ -17,6 +17,8 @@ from local_backend.engine.frozen import frozen_blocks
 from local_backend.engine.loss import BLOCK_TOKENS, CHUNK_BYTES
 from local_backend.engine.quiet import quiet
 from local_backend.engine.tuning import choose_weights
+from local_backend.engine.vision.network import check_tune
+from local_backend.engine.vision.reader import reads_images
 
 _KEYED_NORMS = frozenset({"qwen3", "gemma3_text"})
 """Kinds that norm queries and keys, and so keep the joined projection, too."""
@@ -137,12 +139,20 @@ class Size:
 
 
 def empty_model(model_dir: Path, tune: Mapping[str, Any]) -> Any:
-    """A model of this shape with what trains, and without any memory."""
+    """A model of this shape with what trains, and without any memory.
+
+    Raises:
+        JobError: It is not tuned in this way.
+    """
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(model_dir, local_files_only=True).get_text_config()
+    config = transformers.AutoConfig.from_pretrained(model_dir, local_files_only=True)
     with torch.device("meta"), quiet():
-        model = transformers.AutoModelForCausalLM.from_config(config)
+        if reads_images(model_dir):
+            check_tune(tune)
+            model = transformers.AutoModelForImageTextToText.from_config(config)
+        else:
+            model = transformers.AutoModelForCausalLM.from_config(config.get_text_config())
     with_trained_weights(model, tune)
     return model
 

@@ -74,6 +74,17 @@ def _moved(value: torch.Tensor, machine: Machine) -> torch.Tensor:
     return value.to(machine.device, machine.dtype if value.is_floating_point() else None)
 
 
+def check_tune(tune: Mapping[str, Any]) -> None:
+    """Refuse ways of tuning that are not known to be right for models that see.
+
+    Raises:
+        JobError: It is another than LoRA.
+    """
+    if tune.get("type", "lora") != "lora":
+        text = "Vision-language models are tuned by LoRA here: leave `local.tune` out, or choose LoRA()."
+        raise JobError("unsupported_tune", text, param="local.tune.type")
+
+
 def load_vision_network(
     model_dir: Path, machine: Machine, template: VisionTemplate, tune: Mapping[str, Any]
 ) -> VisionNetwork:
@@ -84,9 +95,7 @@ def load_vision_network(
     """
     import transformers
 
-    if tune.get("type", "lora") != "lora":
-        text = "Vision-language models are tuned by LoRA here: leave `local.tune` out, or choose LoRA()."
-        raise JobError("unsupported_tune", text, param="local.tune.type")
+    check_tune(tune)
     try:
         with quiet():
             model = transformers.AutoModelForImageTextToText.from_pretrained(
