@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -58,6 +58,10 @@ class LearningOptions:
     tune: Annotated[
         str | None, typer.Option("--tune", metavar="lora|full|head|last:N", help="What is trained (local backend).")
     ] = None
+    task: Annotated[
+        Literal["chat", "classify"],
+        typer.Option("--task", help="`classify` makes a classifier of a language model (local backend)."),
+    ] = "chat"
 
 
 def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptions) -> Plan:
@@ -140,12 +144,13 @@ def _local(given: LearningOptions) -> LocalOptions | None:
             f"{host.title} takes only multiples of its own rate: use --rate-multiplier",
             param_hint="--learning-rate",
         )
-    if given.tune is None and (learning_rate is None or not host.is_local):
+    is_default = given.tune is None and given.task == "chat"
+    if is_default and (learning_rate is None or not host.is_local):
         return None
     from ftclient.jobs.local_options import LocalOptions
 
     tune = {"tune": _tune(given.tune)} if given.tune else {}
-    return LocalOptions(**tune, learning_rate=learning_rate)
+    return LocalOptions(**tune, learning_rate=learning_rate, task=given.task)
 
 
 def _tune(text: str) -> Any:

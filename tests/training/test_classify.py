@@ -14,7 +14,9 @@ from local_backend.engine.classify.features import KeptFeatures, KeptStates, Liv
 from local_backend.engine.classify.labels import options_of
 from local_backend.engine.classify.routing import training_kind
 from local_backend.engine.classify.run import prepare
-from local_backend.task import ModelRef, Signal
+from local_backend.engine.exports.export import export
+from local_backend.settings import Settings
+from local_backend.task import ModelRef, Signal, UserError
 from tests.training.chatty import write_tiny
 from tests.training.tiny import Recording
 from tests.training.tiny_classifier import CPU, base_of, sentences, task_of, write_encoder, write_examples
@@ -221,7 +223,7 @@ def test_several_labels_an_example(tmp_path, encoder):
         )
     file = write_examples(tmp_path / "train.jsonl", examples)
     outcome, recording = job(
-        tmp_path / "job", file, encoder, validation=file, local={"tune": {"type": "full"}}, n_epochs=25
+        tmp_path / "job", file, encoder, validation=file, local={"tune": {"type": "full"}}, n_epochs=15
     )
     assert recording.reports[-1].full_valid_mean_token_accuracy > 0.9
     classifier = saving.load(outcome.model_dir, machine=CPU)
@@ -238,6 +240,17 @@ def test_validation_data_set_aside_have_every_label(tmp_path, encoder, training)
     assert (len(data.train), len(data.valid)) == (36, 12)
     assert sorted(row.targets for row in data.valid) == sorted([(0,), (1,), (2,)] * 4)
     assert not {row.line for row in data.train} & {row.line for row in data.valid}
+
+
+def test_a_classifier_is_exported_as_the_folder_that_it_is_and_in_no_other_form(tmp_path, encoder, training):
+    outcome, _ = job(tmp_path / "job", training, encoder, local={"tune": {"type": "head"}}, n_epochs=1)
+    settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache", allow_local_paths=True)
+    ref = ModelRef(base=str(encoder), tuned_dir=outcome.model_dir)
+    exported = export(ref, settings, form="merged", to=tmp_path / "out", name="things")
+    assert {"model.safetensors", "last_layer.safetensors", "classifier.json", "README.md"} <= set(exported.files)
+    assert saving.load(tmp_path / "out", machine=CPU).labels.names == ("animal", "fruit", "tool")
+    with pytest.raises(UserError, match="is a classifier, which has no gguf form"):
+        export(ref, settings, form="gguf", to=tmp_path / "other", name="things")
 
 
 def _greetings(n):

