@@ -6,12 +6,15 @@ import torch
 import transformers
 
 from ftclient.data.decoding import decode
+from local_backend.engine.exports.export import export
 from local_backend.engine.loop import train
 from local_backend.engine.template import Template
 from local_backend.engine.training import prepare
 from local_backend.engine.vision.reader import reader_of
+from local_backend.engine.weights import ModelDir
 from local_backend.images import from_url
-from local_backend.task import JobError, UserError
+from local_backend.settings import Settings
+from local_backend.task import JobError, ModelRef, UserError
 from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
 from tests.training.tiny_vision import image_part, picture, seen, text_part, vision_folder
 
@@ -149,3 +152,18 @@ def test_images_of_one_size_are_the_same_tokens_and_other_pixels(base):
     first, second = (template.render(seen("x", image_part(picture(shade))))[0] for shade in (10, 90))
     assert first.ids == second.ids
     assert first.images != second.images
+
+
+def test_a_merged_export_is_a_whole_model_that_reads_images(base, tmp_path):
+    task = task_of(tmp_path / "job", write_jsonl(tmp_path / "t.jsonl", EXAMPLES * 3), n_epochs=1)
+    outcome = train(prepare(task, base=base), Recording())
+    settings = Settings(home=tmp_path, cache=tmp_path, allow_local_paths=True)
+    tuned = ModelRef(base=str(base.path), tuned_dir=outcome.model_dir)
+    exported = export(tuned, settings=settings, form="merged", to=tmp_path / "merged", name="seer")
+    assert exported.verified.largest_difference < 1e-2
+    merged = ModelDir(path=tmp_path / "merged", sha256="", name="merged")
+    ids, more = by_transformers(base, TWO)
+    assert Template.of(merged.path).render(TWO)[0].ids == ids[0].tolist()
+    assert torch.isfinite(model_of(merged)(input_ids=ids, **more).logits).all()
+    with pytest.raises(UserError, match="no gguf form"):
+        export(tuned, settings=settings, form="gguf", to=tmp_path / "gguf", name="seer")

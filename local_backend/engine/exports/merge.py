@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from local_backend.engine.generation.lora import LayerAdapter, RoutedLinear, Routing, read_adapter, route
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
+from local_backend.engine.vision.reader import reads_images
 from local_backend.task import UserError
 
 _HELD_PROMPTS = (
@@ -64,10 +65,11 @@ def merge(base: Path, adapter: Path, *, to: Path) -> Verified:
 
 
 def _load(folder: Path) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    kind = AutoModelForImageTextToText if reads_images(folder) else AutoModelForCausalLM
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     return model.eval().requires_grad_(requires_grad=False)
 
 
