@@ -14,7 +14,7 @@ from local_backend.engine.vision.reader import reader_of
 from local_backend.engine.weights import ModelDir
 from local_backend.images import from_url
 from local_backend.settings import Settings
-from local_backend.task import JobError, ModelRef, UserError
+from local_backend.task import JobError, ModelRef, Signal, UserError
 from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
 from tests.training.tiny_vision import image_part, picture, seen, text_part, vision_folder
 
@@ -119,6 +119,16 @@ def test_it_learns_what_images_show_and_peft_reads_the_result(base, tmp_path):
     with torch.no_grad():
         theirs, ours = (model(input_ids=ids, **more).logits for model in (tuned, run.network.model))
     assert torch.allclose(theirs, ours, atol=1e-4)
+
+
+def test_a_paused_run_goes_on_to_the_very_same_bits(base, tmp_path):
+    file = write_jsonl(tmp_path / "t.jsonl", EXAMPLES * 3)
+    whole = train(prepare(task_of(tmp_path / "whole", file), base=base), Recording())
+    paused = train(prepare(task_of(tmp_path / "paused", file), base=base), Recording({2: Signal.PAUSE}))
+    assert paused.kind == "paused"
+    resumed = train(prepare(task_of(tmp_path / "paused", file), base=base), Recording())
+    contents = [(one.model_dir / "adapter_model.safetensors").read_bytes() for one in (whole, resumed)]
+    assert contents[0] == contents[1]
 
 
 def test_texts_that_look_like_images_are_refused_with_their_line(base, tmp_path):
