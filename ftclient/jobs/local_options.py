@@ -103,6 +103,8 @@ class Classify(_Frozen):
     """`gradually` trains the last layer first and reaches the lowest trained block in the last epoch."""
     valid_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Share of each label's training examples that is set aside to validate with, where no validation file is given."""
+    warm_start: bool = True
+    """Fit a new last layer to the untrained model before what lies below it trains."""
     calibrate: bool = True
     """Fit the probabilities to the validation data (temperature scaling)."""
     augment: Augment | None = None

@@ -178,6 +178,7 @@ class Classify(Body):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     unfreeze: Literal["at_once", "gradually"] = "at_once"
     valid_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    warm_start: bool = True
     calibrate: bool = True
     augment: Augment | None = None
 

@@ -79,7 +79,7 @@ def test_texts_side_by_side_have_the_states_and_gradients_that_each_has_alone(tm
 
 @pytest.mark.parametrize("way", list(WAYS))
 def test_each_way_of_tuning_learns_and_its_model_says_what_the_run_said(tmp_path, encoder, training, held, way):
-    local = {"tune": WAYS[way]}
+    local = {"tune": WAYS[way], "classify": {"warm_start": False}}
     outcome, recording = job(tmp_path / "job", training, encoder, validation=held, local=local, n_epochs=12)
     last = recording.reports[-1]
     assert outcome.kind == "succeeded"
@@ -210,6 +210,19 @@ def test_lower_layers_learn_slower_and_gradual_unfreezing_reaches_them_last(tmp_
         run.begin_epoch(epoch)
         training_parts.append(sum(all(p.requires_grad for _, p in part.parameters) for part in run.parts))
     assert training_parts == [1, 2, 3, 4, 5]
+
+
+def test_a_warm_last_layer_is_right_before_the_body_has_trained(tmp_path, encoder, training):
+    shares = {}
+    for is_warm in (True, False):
+        local = {"tune": {"type": "full"}, "classify": {"warm_start": is_warm}}
+        run = run_of(tmp_path, training, encoder, local=local)
+        found = loop.score(run, run.data.train, lambda: None)
+        shares[is_warm] = (found.accuracy, found.loss)
+    (warm_share, warm_loss), (cold_share, cold_loss) = shares[True], shares[False]
+    assert warm_share > 0.95
+    assert cold_share < 0.5
+    assert warm_loss < 0.5 * cold_loss
 
 
 def test_several_labels_an_example(tmp_path, encoder):

@@ -87,9 +87,10 @@ class KeptStates:
         return self._body.pool(packed.run_blocks(self._body.blocks()[self._n_frozen :], x_TD, layout), layout)
 
 
-def choose_features(
-    classifier: Classifier, rows: Sequence[Row], *, is_changing: bool, between: Between
-) -> Live | KeptFeatures | KeptStates | KeptImageStates:
+Features = Live | KeptFeatures | KeptStates | KeptImageStates
+
+
+def choose_features(classifier: Classifier, rows: Sequence[Row], *, is_changing: bool, between: Between) -> Features:
     """Keep what no step changes; `is_changing` says that the examples themselves do (augmentation)."""
     if is_changing:
         return Live(classifier)

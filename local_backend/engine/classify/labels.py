@@ -123,6 +123,7 @@ DEFAULTS: Mapping[str, Any] = {
     "layer_decay": 1.0,
     "unfreeze": "at_once",
     "valid_share": 0.0,
+    "warm_start": True,
     "calibrate": True,
     "augment": None,
 }

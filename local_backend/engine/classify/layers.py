@@ -13,9 +13,9 @@ from local_backend.engine.classify.body import blocks_in_order
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.task import JobError
 
-HEAD_RATE = 2e-3
-"""Of a new last layer on standardised features: tried on 77 classes of short questions, where it is within a point of
-the best after three epochs and after thirty."""
+HEAD_RATE, HEAD_RATE_ABOVE_BODY = 2e-3, 5e-4
+"""Of a last layer on standardised features, by itself and above a body that trains. The first was tried on 77 classes
+of short questions: 91.7 % are right after three epochs and 91.6 % after ten; 1e-3 takes ten, 1e-2 learns by heart."""
 BODY_RATES: Mapping[str, tuple[tuple[float, float], ...]] = {
     # (parameters below which it holds, rate). Small encoders want more than the 2e-5 that BERT's paper names.
     "full": ((50e6, 2e-4), (500e6, 5e-5), (float("inf"), 1e-5)),
@@ -53,7 +53,8 @@ def choose_parts(
     """
     kind = tune["type"]
     model = classifier.body.model
-    head_rate = rate if kind == "head" and rate is not None else HEAD_RATE * multiplier
+    usual = HEAD_RATE if kind == "head" else HEAD_RATE_ABOVE_BODY
+    head_rate = rate if kind == "head" and rate is not None else usual * multiplier
     head = Part(parameters=_named(classifier.head, "last_layer."), depth=0, rate=head_rate)
     if kind == "head":
         model.requires_grad_(requires_grad=False)

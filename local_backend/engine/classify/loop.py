@@ -20,7 +20,7 @@ from local_backend.engine.classify.body import ImageBody
 from local_backend.engine.classify.data import Row, one_hot, smoothed
 from local_backend.engine.classify.features import Between, KeptFeatures
 from local_backend.engine.classify.kinds import Kind
-from local_backend.engine.classify.metrics import Scores, calibration_error, fit_temperature, macro, report
+from local_backend.engine.classify.metrics import Scores, calibration_error, fit_temperature, losses, macro, report
 from local_backend.engine.classify.run import MICRO_BATCH_TOKENS, Run, prepare
 from local_backend.engine.weights import ModelDir
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport, Task
@@ -116,7 +116,7 @@ def _gradients(run: Run, rows: Sequence[Row], *, epoch: int, places: Sequence[in
     for batch in _micro_batches(run, rows):
         between()
         logits_BL = run.classifier.logits(features_of(batch).cpu())
-        losses_B = _losses(logits_BL, targets_BL[batch].to(logits_BL.dtype), is_multi=labels.is_multi)
+        losses_B = losses(logits_BL, targets_BL[batch].to(logits_BL.dtype), is_multi=labels.is_multi)
         part = (losses_B * weights_B[batch].to(losses_B.dtype)).sum() / total
         part.backward()  # type: ignore[no-untyped-call]
         loss += float(part.detach())
@@ -146,14 +146,6 @@ def _micro_batches(run: Run, rows: Sequence[Row]) -> list[list[int]]:
         return [list(range(len(rows)))]
     inputs = [row.input for row in rows]
     return list(run.classifier.batches(inputs, max_tokens=asked or MICRO_BATCH_TOKENS))
-
-
-def _losses(logits_BL: torch.Tensor, targets_BL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:
-    """Loss of each example in nats; of several labels, summed over labels."""
-    if is_multi:
-        found = torch.nn.functional.binary_cross_entropy_with_logits(logits_BL, targets_BL, reduction="none")
-        return found.sum(1)
-    return torch.nn.functional.cross_entropy(logits_BL, targets_BL, reduction="none")
 
 
 def _right(logits_BL: torch.Tensor, targets_BL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:

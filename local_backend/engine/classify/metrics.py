@@ -44,13 +44,17 @@ class Scores:
         return float((self.predicted_NL == self.targets_NL.bool()).all(1).float().mean())
 
 
-def mean_loss(logits_NL: torch.Tensor, targets_NL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:
-    """Cross-entropy; of several labels, the sum over labels of binary ones."""
+def losses(logits_NL: torch.Tensor, targets_NL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:
+    """Cross-entropy of each example in nats; of several labels, the sum over labels of binary ones."""
+    targets_NL = targets_NL.to(logits_NL.dtype)
     if is_multi:
-        return (
-            binary_cross_entropy_with_logits(logits_NL, targets_NL.to(logits_NL.dtype), reduction="none").sum(1).mean()
-        )
-    return cross_entropy(logits_NL, targets_NL.to(logits_NL.dtype))
+        return binary_cross_entropy_with_logits(logits_NL, targets_NL, reduction="none").sum(1)
+    return cross_entropy(logits_NL, targets_NL, reduction="none")
+
+
+def mean_loss(logits_NL: torch.Tensor, targets_NL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:
+    """The mean of `losses`."""
+    return losses(logits_NL, targets_NL, is_multi=is_multi).mean()
 
 
 def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[str, Any]:

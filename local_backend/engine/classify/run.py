@@ -16,13 +16,13 @@ from local_backend.engine.classify import saving
 from local_backend.engine.classify.augment import Augmentation
 from local_backend.engine.classify.body import load_body
 from local_backend.engine.classify.classifier import Classifier
-from local_backend.engine.classify.data import Data, Row, read_data
-from local_backend.engine.classify.features import Between, KeptFeatures, KeptStates, Live, choose_features
-from local_backend.engine.classify.image_states import KeptImageStates
+from local_backend.engine.classify.data import Data, Row, one_hot, read_data
+from local_backend.engine.classify.features import Between, Features, KeptFeatures, choose_features
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.labels import epoch_order, options_of
 from local_backend.engine.classify.layers import Part, choose_parts, trained_parts
 from local_backend.engine.classify.routing import classifier_dir
+from local_backend.engine.classify.warm import fit_last_layer
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.matmul import uses_onednn
 from local_backend.engine.schedule import rate_factor
@@ -47,7 +47,7 @@ class Run:
     parts: list[Part]
     options: Mapping[str, Any]
     """`local.classify`, with defaults."""
-    features: Live | KeptFeatures | KeptStates | KeptImageStates
+    features: Features
     optimizer: torch.optim.Optimizer
 
     @property
@@ -173,7 +173,8 @@ def prepare(task: Task, *, base: ModelDir, kind: Kind, between: Between) -> Run:
     features = choose_features(
         classifier, [*data.train, *data.valid], is_changing=_augmentation(options) is not None, between=between
     )
-    _standardise(classifier, features, data.train)
+    is_warm = bool(options["warm_start"]) and len(parts) > 1 and start is None
+    _start_last_layer(features, classifier, data, is_warm=is_warm)
     if start is not None:
         saving.restore_last_layer(classifier, start)
     return Run(task, base, machine, classifier, data, parts, options, features, _optimizer(task, parts))
@@ -183,11 +184,19 @@ def _augmentation(options: Mapping[str, Any]) -> Augmentation | None:
     return Augmentation.of(options["augment"])
 
 
-def _standardise(classifier: Classifier, features: Any, rows: Sequence[Row]) -> None:
-    shown = rows if isinstance(features, KeptFeatures) else rows[:: max(1, len(rows) // STANDARDISED_ON)]
+def _start_last_layer(features: Features, classifier: Classifier, data: Data, *, is_warm: bool) -> None:
+    """Standardise what the last layer reads, by the training examples, and let it fit them if it is to start warm."""
+    rows = data.train
+    if not is_warm and not isinstance(features, KeptFeatures):
+        rows = rows[:: max(1, len(rows) // STANDARDISED_ON)]
+    features_NW = torch.zeros(len(rows), classifier.body.width)
     with torch.no_grad():
-        chunks = [features(shown[i : i + 32]) for i in range(0, len(shown), 32)]
-        classifier.standardise(torch.cat(chunks).cpu())
+        for batch in classifier.batches([row.input for row in rows]):
+            features_NW[batch] = features([rows[i] for i in batch]).float().cpu()
+    classifier.standardise(features_NW)
+    if is_warm:
+        weights_N = torch.tensor([row.weight for row in rows])
+        fit_last_layer(classifier, features_NW, one_hot(rows, len(data.labels.names)), weights_N)
 
 
 def _optimizer(task: Task, parts: Sequence[Part]) -> torch.optim.Optimizer:
