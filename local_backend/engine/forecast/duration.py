@@ -113,10 +113,10 @@ def _once_s(course: Course, size: Size, costs: Costs) -> float:
 
 def _checkpoints_s(course: Course, size: Size, costs: Costs, *, training_s: float) -> float:
     trained_bytes = 4 * size.trained_weights
-    saved_bytes = trained_bytes + (4 * size.frozen_weights if size.saves_whole else 0)
-    checkpoint_s = saved_bytes / costs.write_bytes_per_s + CHECKPOINT_SYNCS * costs.sync_s
+    shared_bytes = 4 * size.frozen_weights if size.saves_whole else 0  # the checkpoints of a job have them in common
+    checkpoint_s = trained_bytes / costs.write_bytes_per_s + CHECKPOINT_SYNCS * costs.sync_s
     resume_s = 3 * trained_bytes / costs.write_bytes_per_s + RESUME_SYNCS * costs.sync_s
     epoch_s = training_s / course.n_epochs
     n_between = int(training_s // RESUME_EVERY_S)
     n_resume = max(n_between, course.n_epochs) if epoch_s > RESUME_AT_EPOCHS_S else n_between
-    return course.n_epochs * checkpoint_s + n_resume * resume_s
+    return shared_bytes / costs.write_bytes_per_s + course.n_epochs * checkpoint_s + n_resume * resume_s

@@ -11,9 +11,11 @@ MOMENTS_BYTES = 8
 """Of each trained weight: AdamW's two moments, fp32."""
 ROW_BYTES_PER_TOKEN = 72
 """A rendered token as Python keeps it: an id (28 bytes) and its place and weight in two lists, and more."""
-HEAP_SHARE = 0.12
+RUNNER_BYTES = 40 << 20
+"""The store and what else the runner's process has loaded."""
+HEAP_SHARE = 0.22
 """What the C library's heap holds beyond what is in use, of all that comes and goes: packs differ in size, and so leave
-gaps (measured: 8 to 18 %)."""
+gaps (measured: 5 to 35 %)."""
 KERNELS_BYTES = 48 << 20
 """Products compiled for the sizes of the last packs (see the limits in the engine's `__init__`)."""
 PROCESS_BYTES = 470 << 20
@@ -34,13 +36,13 @@ class Memory:
     activations: int
     """What the largest pack keeps for the backward pass."""
     passing: int
-    """Logits of a chunk, or the widest moment of the backward pass."""
+    """Logits of a chunk, or the widest moment of the backward pass; the embedding's gradient before it is added up."""
     rows: int
     """The rendered files."""
     frozen_states: int
     """Kept states of blocks that do not train, as far as they are read from a file."""
     heap: int
-    """What the allocator holds beyond that."""
+    """What the allocator holds beyond that: gaps, and what the frozen blocks' one pass has left."""
 
     @property
     def total(self) -> int:
@@ -74,9 +76,13 @@ def memory_of(
     kept = size.shape.kept_with_ends(n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
     activations = item_bytes * kept
     passing = size.shape.passing(n_tokens, n_rows, item_bytes=item_bytes)
+    left = passing if size.frozen_blocks else 0
+    if size.trains_embedding:
+        passing += GRADIENT_BYTES * size.shape.V * size.shape.D
     on_cpu = process_bytes != 0
     return Memory(
-        process=(PROCESS_BYTES if process_bytes is None else process_bytes) + (KERNELS_BYTES if on_cpu else 0),
+        process=(PROCESS_BYTES if process_bytes is None else process_bytes)
+        + (KERNELS_BYTES + RUNNER_BYTES if on_cpu else 0),
         weights=item_bytes * size.frozen_weights + 4 * size.trained_weights,
         gradients=GRADIENT_BYTES * size.trained_weights,
         moments=MOMENTS_BYTES * size.trained_weights,
@@ -84,5 +90,5 @@ def memory_of(
         passing=passing,
         rows=ROW_BYTES_PER_TOKEN * rendered_tokens if on_cpu else 0,
         frozen_states=states_bytes if on_cpu else 0,
-        heap=int(HEAP_SHARE * (activations + passing)),
+        heap=left + int(HEAP_SHARE * (activations + passing)),
     )

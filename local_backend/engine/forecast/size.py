@@ -127,6 +127,7 @@ class Size:
     """Numbers that train, in fp32."""
     frozen_blocks: int
     """Blocks, from the first on, that are computed once for all epochs."""
+    trains_embedding: bool
     trains_head: bool
     saves_whole: bool
     """Whether a checkpoint holds the whole model; else an adapter."""
@@ -167,6 +168,7 @@ def size_of(model: Any, *, saves_whole: bool, is_packed: bool) -> Size:
         frozen_weights=sum(p.numel() for p in parameters) - trained,
         trained_weights=trained,
         frozen_blocks=frozen_blocks(model) if is_packed else 0,
+        trains_embedding=bool(model.get_input_embeddings().weight.requires_grad),
         trains_head=bool(model.get_output_embeddings().weight.requires_grad),
         saves_whole=saves_whole,
         is_packed=is_packed,
