@@ -20,7 +20,7 @@ from ftclient.data import LOCAL_LIMITS, Dataset
 from ftclient.data.decoding import decode
 from ftclient.jobs.curves_image import write_jobs
 from local_backend import in_process
-from local_backend.engine.classify import saving
+from local_backend.engine.classify import features, saving
 from local_backend.engine.device import choose_machine
 from local_backend.engine.weights import ModelDir
 from local_backend.images import from_url
@@ -240,3 +240,14 @@ def named(file_id, label):
     """A line that names an uploaded image."""
     parts = [{"type": "image_url", "image_url": {"url": file_id}}]
     return {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": str(label)}]}
+
+
+def test_what_is_kept_of_images_does_not_depend_on_the_room_for_it(base, few, tmp_path, monkeypatch):
+    """Room for all images, for some of them, and for none."""
+    losses = []
+    for n_kept in (60, 7, 0):
+        monkeypatch.setattr(features, "MOST_BYTES", n_kept * 3 * 28 * 28 * 4)
+        local = {"tune": {"type": "full"}, "runtime": {"threads": 1}, "classify": {"augment": {"crop": 0.2}}}
+        job = classify(base, tmp_path / str(n_kept), few, local=local, n_epochs=2, batch_size=16)
+        losses.append([report.train_loss for report in job.reports])
+    assert losses[0] == losses[1] == losses[2]

@@ -13,7 +13,7 @@ from local_backend.engine.classify import packed
 from local_backend.engine.classify.body import ImageBody, TextBody
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.data import Row
-from local_backend.engine.classify.image_states import KeptImageStates, keep_image_states
+from local_backend.engine.classify.image_states import KeptImageStates, LiveImages, keep_image_states
 
 MOST_BYTES = 1 << 30
 """States that would take more are computed every time; features of whole examples are always kept."""
@@ -87,19 +87,20 @@ class KeptStates:
         return self._body.pool(packed.run_blocks(self._body.blocks()[self._n_frozen :], x_TD, layout), layout)
 
 
-Features = Live | KeptFeatures | KeptStates | KeptImageStates
+Features = Live | LiveImages | KeptFeatures | KeptStates | KeptImageStates
 
 
 def choose_features(classifier: Classifier, rows: Sequence[Row], *, is_changing: bool, between: Between) -> Features:
     """Keep what no step changes; `is_changing` says that the examples themselves do (augmentation)."""
-    if is_changing:
-        return Live(classifier)
     body = classifier.body
+    if is_changing:
+        return LiveImages(body, most_bytes=MOST_BYTES) if isinstance(body, ImageBody) else Live(classifier)
     trained = {name for name, parameter in body.model.named_parameters() if parameter.requires_grad}
     if not trained:
         return KeptFeatures(classifier, rows, between=between)
     if isinstance(body, ImageBody):
-        return keep_image_states(body, rows, most_bytes=MOST_BYTES, between=between) or Live(classifier)
+        kept = keep_image_states(body, rows, most_bytes=MOST_BYTES, between=between)
+        return kept or LiveImages(body, most_bytes=MOST_BYTES)
     if not body.is_packed or any(name.startswith("embeddings.") for name in trained):
         return Live(classifier)
     blocks = body.blocks()

@@ -21,6 +21,33 @@ _PROBED = 4
 _AT_ONCE = 32
 
 
+class LiveImages:
+    """Every step computes the whole model; what the processor made of the images is kept, as far as there is room."""
+
+    n_bytes = 0
+    """Of states that are kept instead of computed: none."""
+
+    def __init__(self, body: ImageBody, *, most_bytes: int) -> None:
+        self._body = body
+        self._left_bytes = most_bytes
+        self._known: dict[int, torch.Tensor] = {}
+
+    def pixels(self, rows: Sequence[Row]) -> torch.Tensor:
+        """What the processor makes of the rows' images (B, C, H, W); do not change it."""
+        new = [row for row in rows if row.place not in self._known]
+        pixels_BCHW = self._body.pixels([row.input for row in new]) if new else ()
+        made = {row.place: pixels_CHW for row, pixels_CHW in zip(new, pixels_BCHW, strict=True)}
+        for place, pixels_CHW in made.items():
+            if pixels_CHW.nbytes <= self._left_bytes:
+                self._left_bytes -= pixels_CHW.nbytes
+                self._known[place] = pixels_CHW.clone()
+        return torch.stack([made[row.place] if row.place in made else self._known[row.place] for row in rows])
+
+    def __call__(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Features of some rows (B, W)."""
+        return self._body.pixel_features(self.pixels(rows))
+
+
 class KeptImageStates:
     """The states that enter the first trained block are kept; the blocks below it pass them on."""
 

@@ -19,6 +19,7 @@ from local_backend.engine.classify.augment import Augmentation
 from local_backend.engine.classify.body import ImageBody
 from local_backend.engine.classify.data import Row, one_hot, smoothed
 from local_backend.engine.classify.features import Between, KeptFeatures
+from local_backend.engine.classify.image_states import LiveImages
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.metrics import Scores, calibration_error, fit_temperature, losses, macro, report
 from local_backend.engine.classify.run import MICRO_BATCH_TOKENS, Run, prepare
@@ -132,10 +133,11 @@ def _inputs(
     """Return what gives the features of a step's rows by their positions, and the targets: changed copies of images."""
     augmentation = Augmentation.of(run.options["augment"])
     body = run.classifier.body
-    if augmentation is None or not isinstance(body, ImageBody):
+    seen = run.features
+    if augmentation is None or not isinstance(body, ImageBody) or not isinstance(seen, LiveImages):
         return lambda batch: run.features([rows[i] for i in batch]), targets_BL
     pixels_BCHW, mixed_BL = augmentation.apply(
-        body.pixels([row.input for row in rows]), targets_BL, seed=run.task.seed, epoch=epoch, positions=list(places)
+        seen.pixels(rows), targets_BL, seed=run.task.seed, epoch=epoch, positions=list(places)
     )
     return lambda batch: body.pixel_features(pixels_BCHW[batch]), mixed_BL
 
