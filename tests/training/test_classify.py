@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from local_backend.engine.classify import loop, packed, saving
 from local_backend.engine.classify.body import load_body
@@ -16,7 +16,7 @@ from local_backend.engine.classify.routing import training_kind
 from local_backend.engine.classify.run import prepare
 from local_backend.engine.exports.export import export
 from local_backend.settings import Settings
-from local_backend.task import ModelRef, Signal, UserError
+from local_backend.task import JobError, ModelRef, Signal, UserError
 from tests.training.chatty import write_tiny
 from tests.training.tiny import Recording
 from tests.training.tiny_classifier import CPU, base_of, sentences, task_of, write_encoder, write_examples
@@ -188,6 +188,19 @@ def test_other_encoders_are_computed_by_transformers_with_padding_that_nothing_s
     outcome, recording = job(tmp_path / "job", training, base, local={"tune": {"type": "full"}}, n_epochs=8)
     assert outcome.kind == "succeeded"
     assert recording.reports[-1].train_mean_token_accuracy > 0.9
+
+
+def test_a_pooler_that_is_not_in_the_weights_is_not_used(tmp_path):
+    base = write_encoder(tmp_path / "bert")
+    kind = training_kind(ModelRef(base=str(base)), base, task="chat")
+    assert load_body(base, kind, machine=CPU).kind.pooling == "pooler"
+    weights = {key: value for key, value in load_file(base / "model.safetensors").items() if "pooler" not in key}
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    assert load_body(base, kind, machine=CPU).kind.pooling == "mean"
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(JobError, match=r"lack weights that it needs, such as encoder\.layer\.1\.output"):
+        load_body(base, kind, machine=CPU)
 
 
 def test_a_tuned_classifier_is_tuned_further_with_a_label_more(tmp_path, encoder, training):

@@ -5,7 +5,8 @@ Shapes: B examples, T tokens, D width, W width of the features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -140,16 +141,33 @@ def load_body(folder: Path, kind: Kind, *, machine: Machine) -> TextBody | Image
     auto = transformers.AutoModel if kind.modality == "text" else transformers.AutoModelForImageClassification
     try:
         with quiet():
-            model = auto.from_pretrained(folder, dtype=machine.dtype, local_files_only=True, use_safetensors=True)
+            options = {"dtype": machine.dtype, "local_files_only": True, "use_safetensors": True}
+            model, loaded = auto.from_pretrained(folder, **options, output_loading_info=True)
         reader = reader_of(folder, kind)
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded as a classifier: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error
     except UserError as error:
         raise JobError(error.code or "model_not_supported", error.message, "model") from error
+    if kind.modality == "text":
+        kind = _with_what_is_there(kind, loaded["missing_keys"])
     # Without dropout: it would make frozen parts different every time, and small models gain nothing by it.
     model.to(machine.device).eval()
     return ImageBody(model, reader, kind) if isinstance(reader, ImageReader) else TextBody(model, reader, kind)
+
+
+def _with_what_is_there(kind: Kind, missing: Iterable[str]) -> Kind:
+    """A pooler that was never trained is not in the weights: then the mean of the tokens is taken.
+
+    Raises:
+        JobError: Other weights are not there, either.
+    """
+    lacking = [name for name in missing if not name.startswith("pooler.")]
+    if lacking:
+        text = f"The model's files lack weights that it needs, such as {lacking[0]}. Choose another model."
+        raise JobError("model_not_supported", text, "model")
+    has_pooler = not any(name.startswith("pooler.") for name in missing)
+    return kind if has_pooler or kind.pooling != "pooler" else replace(kind, pooling="mean")
 
 
 def last_layer(model: nn.Module) -> tuple[str, nn.Linear]:

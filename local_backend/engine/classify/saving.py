@@ -12,6 +12,7 @@ folder then holds the encoder, and the last layer in a file of its own. `README.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -151,11 +152,18 @@ def _save_model(classifier: Classifier, plain: nn.Linear, folder: Path, same_bod
     if body.kind.pooling in ("pooler", "last") and _save_as_transformers(body.model, plain, folder):
         return False
     if same_body is not None:
-        (folder / "model.safetensors").hardlink_to(same_body / "model.safetensors")
+        _link(same_body / "model.safetensors", folder / "model.safetensors")
         body.model.config.save_pretrained(folder)
     else:
         body.model.save_pretrained(folder, max_shard_size="1TB")
     return True
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
 
 
 def _save_as_transformers(model: Any, plain: nn.Linear, folder: Path) -> bool:
