@@ -29,6 +29,8 @@ RECORD_S = 0.006
 """A step's event is safe on the disk."""
 HEAD_STEP_S = 0.002
 """A step of a last layer on features that are kept."""
+WARM_S_PER_EXAMPLE = 4e-4
+"""Fitting a new last layer to all examples, before the body trains."""
 CHECKPOINT_S_PER_BYTE = 4e-9
 PROCESS_BYTES = 450 << 20
 """What Python, torch and transformers take before any weights."""
@@ -124,7 +126,9 @@ def _time(task: Task, data: Data, rates: _Rates, *, n_trained: int, is_kept: boo
     if is_kept:
         frozen_s, steps_s, evaluation_s = rates.forward * (train + valid), n_steps * HEAD_STEP_S, 0.0
     else:
-        frozen_s, steps_s = 0.0, n_epochs * (rates.both or rates.forward) * train + 4e-9 * n_trained * n_steps
+        is_warm = bool(options_of(task.local)["warm_start"])
+        frozen_s = (rates.forward * train + WARM_S_PER_EXAMPLE * len(data.train)) if is_warm else 0.0
+        steps_s = n_epochs * (rates.both or rates.forward) * train + 4e-9 * n_trained * n_steps
         evaluation_s = rates.forward * looked_at
     checkpoints_s = n_epochs * (0.1 + CHECKPOINT_S_PER_BYTE * 4 * n_trained)
     return {
