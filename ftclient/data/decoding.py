@@ -6,6 +6,7 @@ What the header says is believed only to refuse: nothing is decoded before its s
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ftclient.data.images import inspect_image
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 50_000_000
-"""A larger image is refused unread: decoded, it would take more than 200 MB."""
+"""A larger image is refused unread. One of this size takes some 450 MB for a moment if transparent, else 250."""
 LARGE_PIXELS = 16_000_000
 """A larger image is shrunk by a whole factor right after it is decoded (a JPEG while it is); no model sees so much."""
 
@@ -50,11 +51,12 @@ def decode(data: bytes) -> Image:
         factor = _shrink_factor(image)
         image.draft(None, (image.width // factor, image.height // factor))
         image.load()
-        upright = _to_rgb(_upright(image))
+        _turn_upright(image)
+        found = _to_rgb(image)
     except Exception as error:
         raise BadImageError(f"The {image.format} is damaged or cut off: {_short(error)}.") from error
-    factor = _shrink_factor(upright)
-    return upright if factor == 1 else upright.reduce(factor)
+    factor = _shrink_factor(found)
+    return found if factor == 1 else found.reduce(factor)
 
 
 def n_frames(data: bytes) -> int:
@@ -97,24 +99,23 @@ def _shrink_factor(image: Image) -> int:
     return factor
 
 
-def _upright(image: Image) -> Image:
-    """Turned as the camera says; a damaged note about that says nothing."""
+def _turn_upright(image: Image) -> None:
+    """Turn a picture as the camera says; a damaged note about that says nothing."""
     from PIL import ImageOps
 
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001 - whatever the note holds, the picture itself is sound
-        return image
+    with suppress(Exception):  # whatever the note holds, the picture itself is sound
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_rgb(image: Image) -> Image:
+    """The picture as RGB; no copy is made where none is needed, since large ones take hundreds of megabytes."""
     from PIL import Image
 
     if image.mode.startswith("I"):
         return _eight_bits(image).convert("RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    shown = image.convert("RGBA")
+        return image if image.mode == "RGB" else image.convert("RGB")
+    shown = image if image.mode == "RGBA" else image.convert("RGBA")
     white = Image.new("RGB", shown.size, "white")
     white.paste(shown, mask=shown.getchannel("A"))
     return white
