@@ -87,13 +87,13 @@ def metrics(
     *,
     plot: Annotated[Path | None, typer.Option(help="Write the curves to this .svg or .png file, too.")] = None,
     classes: Annotated[bool, typer.Option("--classes", help="Of a classifier: label by label.")] = False,
-    confusion: Annotated[
-        Path | None, typer.Option(help="Of a classifier: draw which labels are taken for which, as .svg or .png.")
+    picture: Annotated[
+        Path | None, typer.Option(help="Of a classifier: confusion, F1 and calibration as .svg or .png.")
     ] = None,
 ) -> None:
     """Print loss and accuracy by step, with curves on a terminal, and say whether the job fits its data."""
-    if classes or confusion:
-        _classification(job, confusion)
+    if classes or picture:
+        _classification(job, picture)
         return
     with connected() as client:
         found = client.job(job).metrics()
@@ -110,8 +110,8 @@ def metrics(
 
 
 def _classification(job_id: str, picture: Path | None) -> None:
-    """Show a classifier's figures, and draw its confusion."""
-    from ftclient.jobs.confusion_image import write_confusion
+    """Show a classifier's figures, and draw them."""
+    from ftclient.jobs.classification_image import write_classification
     from ftclient.view.classes import render
 
     with connected() as client:
@@ -121,9 +121,9 @@ def _classification(job_id: str, picture: Path | None) -> None:
         raise typer.Exit(1)
     if picture:
         try:
-            say(f"Confusion: {write_confusion(found, picture, title=job_id)}")
+            say(f"Picture: {write_classification(found, picture, title=job_id)}")
         except (ValueError, OSError) as error:
-            raise typer.BadParameter(str(error), param_hint="--confusion") from error
+            raise typer.BadParameter(str(error), param_hint="--picture") from error
     show_json(asdict(found)) if current.as_json else show(render(found))
 
 

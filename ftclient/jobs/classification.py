@@ -22,6 +22,26 @@ class ClassFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Answers that are about equally sure. Shares are of 1."""
+
+    confidence: float
+    """Mean."""
+    right: float
+    """Share that is right."""
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Whether answers are right as often as they are sure."""
+
+    ece: float
+    """Expected calibration error: the mean gap between the two."""
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Classification:
     """The whole validation data after one epoch: the best one where that is kept, else the last."""
 
@@ -31,10 +51,9 @@ class Classification:
     accuracy: float
     macro_f1: float
     """Mean F1 of the labels, however many examples each has."""
-    ece: float
-    """Expected calibration error: the mean gap between how sure the answers are and how often they are right."""
-    ece_calibrated: float
-    """The same after dividing by the temperature that was fitted to these data; that is how the model answers."""
+    as_trained: Calibration
+    calibrated: Calibration
+    """After dividing by the temperature that was fitted to these data; that is how the model answers."""
     temperature: float
     per_class: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
@@ -63,12 +82,17 @@ def classification_of(details: Mapping[str, Any]) -> Classification | None:
         n=int(found["n"]),
         accuracy=float(found["accuracy"]),
         macro_f1=float(found["macro_f1"]),
-        ece=float(found["ece"]),
-        ece_calibrated=float(found["ece_calibrated"]),
+        as_trained=_calibration(found["as_trained"]),
+        calibrated=_calibration(found["calibrated"]),
         temperature=float(found["temperature"]),
         per_class=tuple(_figures(row) for row in found["per_class"]),
         confusion=tuple(tuple(map(int, row)) for row in found.get("confusion", ())),
     )
+
+
+def _calibration(said: Mapping[str, Any]) -> Calibration:
+    bins = (Bin(confidence=float(b["confidence"]), right=float(b["right"]), n=int(b["n"])) for b in said["bins"])
+    return Calibration(ece=float(said["ece"]), bins=tuple(bins))
 
 
 def _figures(row: Mapping[str, Any]) -> ClassFigures:

@@ -29,9 +29,9 @@ def render(found: Classification) -> RenderableType:
 
 def _head(found: Classification) -> list[Text]:
     head = f"accuracy {found.accuracy:.1%} · macro F1 {found.macro_f1:.3f} · {counted(found.n, 'example')}"
-    calibration = f"calibration error {found.ece:.3f}"
+    calibration = f"calibration error {found.as_trained.ece:.3f}"
     if found.temperature != 1.0:
-        calibration += f", {found.ece_calibrated:.3f} at temperature {found.temperature:.2f}, which the model has"
+        calibration += f", {found.calibrated.ece:.3f} at temperature {found.temperature:.2f}, which the model has"
     return [Text(head, style="bold"), Text(calibration)]
 
 

@@ -61,17 +61,17 @@ def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[
     """Everything there is to say about a validation, as JSON.
 
     Returns:
-        accuracy, macro_f1, ece and ece_calibrated (after dividing logits by the temperature), temperature,
-        per_class [{label, precision, recall, f1, n}], and confusion: rows are the true labels, columns the given ones
-        (single labels), `confused` the pairs that are mixed up most.
+        accuracy, macro_f1, temperature; as_trained and calibrated {ece, bins}, the latter after dividing logits by the
+        temperature; per_class [{label, precision, recall, f1, n}]; and, of single labels, confusion (rows are the true
+        labels, columns the given ones) and confused, the pairs that are mixed up most.
     """
     found: dict[str, Any] = {
         "n": len(scores.logits_NL),
         "accuracy": scores.accuracy,
         **macro(scores),
-        "ece": calibration_error(scores),
+        "as_trained": calibration(scores),
         "temperature": temperature,
-        "ece_calibrated": calibration_error(scores, temperature=temperature),
+        "calibrated": calibration(scores, temperature=temperature),
         "labels": list(names),
         "per_class": per_class(scores, names),
     }
@@ -109,17 +109,36 @@ def confusion(scores: Scores) -> torch.Tensor:
 
 def calibration_error(scores: Scores, *, temperature: float = 1.0) -> float:
     """Expected calibration error (arXiv 1706.04599): mean gap between confidence and share right, by bins."""
+    return float(calibration(scores, temperature=temperature)["ece"])
+
+
+def calibration(scores: Scores, *, temperature: float = 1.0) -> dict[str, Any]:
+    """Return the calibration error, and mean confidence, share right and number of answers of each bin that has any."""
+    confidence_N, right_N = _confidence(scores, temperature)
+    bins_N = (confidence_N * N_BINS).long().clamp(max=N_BINS - 1)
+    bins = [
+        {
+            "confidence": float(confidence_N[own].mean()),
+            "right": float(right_N[own].double().mean()),
+            "n": int(own.sum()),
+        }
+        for own in (bins_N == i for i in range(N_BINS))
+        if own.any()
+    ]
+    error = sum(one["n"] * abs(one["right"] - one["confidence"]) for one in bins)
+    return {"ece": error / len(confidence_N), "bins": bins}
+
+
+def _confidence(scores: Scores, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """How sure each answer is, and whether it is right; of several labels, each label's is an answer."""
     logits_NL = scores.logits_NL.double() / temperature
     if scores.is_multi:
         given_NL = torch.sigmoid(logits_NL)
-        confidence_N = torch.maximum(given_NL, 1 - given_NL).flatten()
-        right_N = (scores.predicted_NL == scores.targets_NL.bool()).flatten()
-    else:
-        confidence_N, best_N = torch.softmax(logits_NL, 1).max(1)
-        right_N = scores.targets_NL.gather(1, best_N[:, None])[:, 0] > 0
-    bins_N = (confidence_N * N_BINS).long().clamp(max=N_BINS - 1)
-    gaps = torch.zeros(N_BINS, dtype=torch.float64).index_add_(0, bins_N, right_N.double() - confidence_N)
-    return float(gaps.abs().sum() / len(confidence_N))
+        return torch.maximum(given_NL, 1 - given_NL).flatten(), (
+            scores.predicted_NL == scores.targets_NL.bool()
+        ).flatten()
+    confidence_N, best_N = torch.softmax(logits_NL, 1).max(1)
+    return confidence_N, scores.targets_NL.gather(1, best_N[:, None])[:, 0] > 0
 
 
 def fit_temperature(scores: Scores) -> float:

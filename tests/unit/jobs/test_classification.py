@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from ftclient.jobs.classification import classification_of, weakest
-from ftclient.jobs.confusion_image import confusion_svg, write_confusion
+from ftclient.jobs.classification_image import classification_svg, write_classification
 from ftclient.view.classes import render
 
 
@@ -22,8 +22,11 @@ def details(**more):
         "n": 6,
         "accuracy": 4 / 6,
         "macro_f1": 2 / 3,
-        "ece": 0.21,
-        "ece_calibrated": 0.05,
+        "as_trained": {"ece": 0.21, "bins": [{"confidence": 0.9, "right": 0.5, "n": 6}]},
+        "calibrated": {
+            "ece": 0.05,
+            "bins": [{"confidence": 0.4, "right": 0.5, "n": 2}, {"confidence": 0.7, "right": 0.75, "n": 4}],
+        },
         "temperature": 1.8,
         "per_class": rows,
         "confusion": [[2, 0, 0], [2, 2, 0], [0, 0, 0]],
@@ -57,17 +60,19 @@ def test_a_terminal_shows_accuracy_calibration_and_labels_as_they_are_written():
     assert max(map(len, shown(classification_of(details()), width=40).splitlines())) <= 40
 
 
-def test_the_picture_has_a_cell_for_each_pair_and_is_sound_xml(tmp_path):
+def test_the_picture_has_a_cell_for_each_pair_a_bar_for_each_label_and_both_curves(tmp_path):
     found = classification_of(details())
-    root = ET.fromstring(confusion_svg(found, title="<job>"))  # noqa: S314 - written by ourselves
-    rects = [each for each in root if each.tag.endswith("rect")]
-    assert len(rects) == 1 + 9
-    written = write_confusion(found, tmp_path / "confusion.png", title="job")
+    root = ET.fromstring(classification_svg(found, title="<job>"))  # noqa: S314 - written by ourselves
+    cells = [each for each in root if each.get("fill", "").startswith("rgba")]
+    assert len(cells) == 9
+    assert len([each for each in root if each.get("class") == "bar"]) == 2
+    assert len([each for each in root if each.get("class") == "curve"]) == 2
+    written = write_classification(found, tmp_path / "figures.png", title="job")
     assert written.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"as \.svg or \.png"):
-        write_confusion(found, tmp_path / "confusion.gif", title="job")
+        write_classification(found, tmp_path / "figures.gif", title="job")
 
 
-def test_several_labels_each_have_no_such_picture():
-    with pytest.raises(ValueError, match="several labels each"):
-        confusion_svg(classification_of(details(confusion=[])), title="job")
+def test_several_labels_each_have_no_square():
+    root = ET.fromstring(classification_svg(classification_of(details(confusion=[])), title="job"))  # noqa: S314 - same
+    assert not [each for each in root if each.get("fill", "").startswith("rgba")]
