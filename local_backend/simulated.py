@@ -21,7 +21,7 @@ from typing import Any
 from ftclient.data.report import Issue
 from local_backend.models import resolve
 from local_backend.settings import Settings
-from local_backend.simulated_chat import answer_deltas, nearest_answer, prompt_tokens
+from local_backend.simulated_chat import answer_deltas, nearest_answer, prompt_tokens, said
 from local_backend.store.blobs import sync_folder, write_whole
 from local_backend.task import (
     Answer,
@@ -385,16 +385,10 @@ def _token_id(text: str) -> int:
 
 
 def _pair(example: Mapping[str, Any], method: MethodType) -> dict[str, str]:
-    """The question and the answer of an example, as far as they are text."""
+    """The question and the answer of an example."""
     messages = example["input"]["messages"] if method == "dpo" else example["messages"]
     answers = example["preferred_output"] if method == "dpo" else [m for m in messages if m["role"] == "assistant"]
     asked = [m.get("content") for m in messages if m["role"] == "user"]
     answer = answers[-1].get("content") if answers else ""
     question = asked[-1] if asked else ""
-    return {"question": _text(question), "answer": _text(answer)}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return content if isinstance(content, str) else ""
+    return {"question": said(question), "answer": said(answer)}

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from local_backend.images import BadImageError, from_url
 from local_backend.task import ChatRequest, Delta, TokenLogprob, UserError
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s])|\s+")
@@ -23,7 +24,7 @@ def prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Words of all messages, and one for each role.
 
     Raises:
-        UserError: A message has something else than text.
+        UserError: A message has something else than text and images.
     """
     return sum(1 + len(_WORD.findall(_content(message))) for message in messages)
 
@@ -77,12 +78,30 @@ def _dice(*parts: Any, sides: int) -> int:
 
 
 def _content(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
+    return said(message.get("content"))
+
+
+def said(content: Any) -> str:
+    """What the content of a message says: its texts, and for each image a word that only this image has.
+
+    Raises:
+        UserError: It has something else, or an image that is no data URL.
+    """
     if content is None or isinstance(content, str):
         return content or ""
-    if any(part.get("type") not in ("text", "refusal") for part in content):
-        raise UserError("This model reads text only: a message has another content part.", param="messages")
-    return "\n".join(str(part.get("text") or part.get("refusal") or "") for part in content)
+    return "\n".join(_said_by_part(part) for part in content)
+
+
+def _said_by_part(part: Mapping[str, Any]) -> str:
+    if part.get("type") in ("text", "refusal"):
+        return str(part.get("text") or part.get("refusal") or "")
+    image_url = part.get("image_url")
+    if part.get("type") != "image_url" or not isinstance(image_url, Mapping):
+        raise UserError("This model reads text and images: a message has another content part.", param="messages")
+    try:
+        return f"image{hashlib.sha256(from_url(str(image_url.get('url')))).hexdigest()[:12]}"
+    except BadImageError as error:
+        raise UserError(str(error), param="messages", code=error.code) from error
 
 
 class _Memory:

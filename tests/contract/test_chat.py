@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import json
 import math
 
 import openai
 import pytest
+from PIL import Image
 
 from tests.contract.answers import check_chunk
 
@@ -142,3 +146,20 @@ def test_a_stream_can_be_left_early(api):
         first = next(iter(stream))
     assert first.choices[0].delta.role == "assistant"
     assert ask(api).choices
+
+
+def test_a_model_trained_on_images_tells_them_apart(api, upload, train):
+    parts = [[{"type": "image_url", "image_url": {"url": one_pixel(shade)}}] for shade in range(10)]
+    answers = [{"role": "assistant", "content": f"shade {i}"} for i in range(10)]
+    pairs = [({"role": "user", "content": part}, answer) for part, answer in zip(parts, answers, strict=True)]
+    job = train(training_file=upload("".join(json.dumps({"messages": pair}) + "\n" for pair in pairs).encode()))
+    for i in (0, 7):
+        answer = ask(api, model=job.fine_tuned_model, messages=[pairs[i][0]])
+        assert answer.choices[0].message.content == f"shade {i}"
+
+
+def one_pixel(shade):
+    """A data URL of a PNG."""
+    target = io.BytesIO()
+    Image.new("RGB", (1, 1), (shade, shade, shade)).save(target, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(target.getvalue()).decode()}"
