@@ -147,6 +147,38 @@ def test_a_paused_run_goes_on_to_the_very_same_bits(tmp_path, encoder, training,
         assert (resumed.model_dir / file).read_bytes() == (whole.model_dir / file).read_bytes()
 
 
+class _Dying(Recording):
+    """A recorder whose process dies in a step, after it was recorded."""
+
+    def step(self, report):
+        found = super().step(report)
+        if report.step == self.last_step:
+            raise KeyboardInterrupt
+        return found
+
+
+@pytest.mark.parametrize("balance", ["none", "sampling"])
+def test_a_run_that_died_goes_on_to_the_very_same_bits(tmp_path, encoder, training, held, balance, monkeypatch):
+    monkeypatch.setattr(loop, "RESUME_EVERY_S", 0.02)
+    options = {"validation": held, "local": {"tune": {"type": "full"}, "classify": {"balance": balance}}, "n_epochs": 3}
+    whole, straight = job(tmp_path / "whole", training, encoder, **options)
+    task = task_of(tmp_path / "died", training, encoder, **options)
+    (tmp_path / "died").mkdir()
+    kind = training_kind(task.model, encoder, task="classify")
+    dying = _Dying()
+    for dying.last_step in (5, 11, 14):
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(task, base=base_of(encoder), kind=kind, recorder=dying)
+    rest = Recording()
+    resumed = loop.train(task, base=base_of(encoder), kind=kind, recorder=rest)
+    assert resumed.trained_tokens == whole.trained_tokens
+    assert rest.reports[0].step > 1, "it did not begin anew"
+    losses = {one.step: one.train_loss for one in [*dying.reports, *rest.reports]}
+    assert losses == {one.step: one.train_loss for one in straight.reports}
+    for file in ("model.safetensors", "last_layer.safetensors"):
+        assert (resumed.model_dir / file).read_bytes() == (whole.model_dir / file).read_bytes()
+
+
 def test_transformers_loads_what_its_classes_can_express(tmp_path, training):
     """BERT with its pooler, and a language model that reads its last token: same logits, labels in the config."""
     bases = {"bert": write_encoder(tmp_path / "bert"), "llama": write_tiny(tmp_path / "llama", "llama")}
