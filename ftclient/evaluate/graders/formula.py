@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -27,6 +28,7 @@ _FUNCTIONS: Mapping[str, tuple[Callable[..., float], int | None]] = {
 
 Values = Mapping[str, float]
 _Term = Callable[[Values], float]
+_Step = tuple[Callable[[float, float], float], _Term]
 
 
 class FormulaError(ValueError):
@@ -108,17 +110,17 @@ class _Parser:
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             raise FormulaError("the formula is nested too deeply")
-        left = self._product()
+        first, rest = self._product(), list[_Step]()
         while sign := self._take("+", "-"):
-            left = _add(left, self._product(), 1 if sign == "+" else -1)
+            rest.append((operator.add if sign == "+" else operator.sub, self._product()))
         self._depth -= 1
-        return left
+        return _chain(first, rest)
 
     def _product(self) -> _Term:
-        left = self._signed()
+        first, rest = self._signed(), list[_Step]()
         while sign := self._take("*", "/"):
-            left = _times(left, self._signed()) if sign == "*" else _over(left, self._signed())
-        return left
+            rest.append((operator.mul if sign == "*" else operator.truediv, self._signed()))
+        return _chain(first, rest)
 
     def _signed(self) -> _Term:
         factor = 1
@@ -187,13 +189,15 @@ def _split(text: str) -> list[str]:
     return tokens
 
 
-def _add(left: _Term, right: _Term, factor: int) -> _Term:
-    return lambda values: left(values) + factor * right(values)
+def _chain(first: _Term, rest: Sequence[_Step]) -> _Term:
+    """The terms from left to right, in a loop: a call within a call for each would take the stack of long formulas."""
+    if not rest:
+        return first
 
+    def value(values: Values) -> float:
+        found = first(values)
+        for operation, term in rest:
+            found = operation(found, term(values))
+        return found
 
-def _times(left: _Term, right: _Term) -> _Term:
-    return lambda values: left(values) * right(values)
-
-
-def _over(left: _Term, right: _Term) -> _Term:
-    return lambda values: left(values) / right(values)
+    return value

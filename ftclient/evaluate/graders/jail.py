@@ -53,8 +53,10 @@ _AARCH64 = (
     # brk munmap mremap mmap mprotect madvise getrandom membarrier statx rseq faccessat2
     *(214, 215, 216, 222, 226, 233, 278, 283, 291, 293, 439),
 )
-MACHINES = {"x86_64": (0xC000003E, _X86_64, 234), "aarch64": (0xC00000B7, _AARCH64, 131)}
-"""By machine: seccomp's number for it, the system calls that are let through, and tgkill (to itself only)."""
+MACHINES = {"x86_64": (0xC000003E, _X86_64, 234, 72), "aarch64": (0xC00000B7, _AARCH64, 131, 25)}
+"""By machine: seccomp's number for it, the system calls that are let through, tgkill (to itself only), and fcntl."""
+_OWNERS = (8, 10, 15)
+"""fcntl's F_SETOWN, F_SETSIG and F_SETOWN_EX."""
 
 
 class JailError(Exception):
@@ -73,8 +75,11 @@ def _checked(result: int, door: str) -> int:
     return result
 
 
-def shut_files(readable: list[str]) -> None:
-    """Take away all files but reading below these folders; with Landlock 4 and later TCP too, with 6 signals."""
+def shut_files(readable: list[str], *, listable: list[str]) -> None:
+    """Take away all files but reading these and those below them; with Landlock 4 and later TCP too, with 6 signals.
+
+    What is listable shows the names of its files, not what is in them: imports look for names.
+    """
     if sum(1 for _ in Path("/proc/self/task").iterdir()) != 1:
         raise JailError("the imported packages have started threads, which cannot be shut in")
     abi = landlock_abi()
@@ -87,18 +92,25 @@ def shut_files(readable: list[str]) -> None:
     ruleset = ctypes.create_string_buffer(struct.pack("=QQQ", rights, net, scoped)[:size])
     created = _LIBC.syscall(_LANDLOCK_CREATE, ruleset, ctypes.c_size_t(size), ctypes.c_uint32(0))
     handle = _checked(created, "Landlock")
-    for folder in readable:
-        place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
-        rule = ctypes.create_string_buffer(struct.pack("=Qi", _READ_FILE | _READ_DIR, place))
-        _checked(_LIBC.syscall(_LANDLOCK_ADD, handle, 1, rule, ctypes.c_uint32(0)), "Landlock")
-        os.close(place)
+    for path in listable:
+        _let_through(handle, path, _READ_DIR)
+    for path in readable:
+        # Rights over folders cannot be given for a file.
+        _let_through(handle, path, _READ_FILE | _READ_DIR if Path(path).is_dir() else _READ_FILE)
     _checked(_LIBC.syscall(_LANDLOCK_RESTRICT, handle, ctypes.c_uint32(0)), "Landlock")
     os.close(handle)
 
 
+def _let_through(handle: int, path: str, rights: int) -> None:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, place))
+    _checked(_LIBC.syscall(_LANDLOCK_ADD, handle, 1, rule, ctypes.c_uint32(0)), "Landlock")
+    os.close(place)
+
+
 def _filter(machine: str, pid: int) -> bytes:
     """The seccomp filter as BPF: what is not listed fails with EPERM; another machine's calls end the process."""
-    number, allowed, tgkill = MACHINES[machine]
+    number, allowed, tgkill, fcntl = MACHINES[machine]
 
     def statement(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("=HBBI", code, yes, no, value)
@@ -109,7 +121,11 @@ def _filter(machine: str, pid: int) -> bytes:
     # Signals to nobody but this process itself (abort and raise need that).
     program += [statement(equal, tgkill, 0, 4), statement(load, 16), statement(equal, pid, 0, 1)]
     program += [statement(give, _ALLOW), statement(give, _ERRNO | _EPERM)]
-    for call in sorted(set(allowed)):
+    # A file's owner gets a signal of one's choice when there is something to read: a way to end other processes.
+    program += [statement(equal, fcntl, 0, 6), statement(load, 24)]
+    program += [statement(equal, each, len(_OWNERS) - at, 0) for at, each in enumerate(_OWNERS)]
+    program += [statement(give, _ALLOW), statement(give, _ERRNO | _EPERM)]
+    for call in sorted(set(allowed) - {fcntl}):
         program += [statement(equal, call, 0, 1), statement(give, _ALLOW)]
     program += [statement(equal, 435, 0, 1), statement(give, _ERRNO | _ENOSYS)]  # clone3: libc then tries clone
     program += [statement(give, _ERRNO | _EPERM)]
@@ -170,7 +186,7 @@ def main() -> None:
             __import__(name)
         os.environ.clear()
         shut_limits(job["limits"])
-        shut_files(job["readable"])
+        shut_files(job["readable"], listable=job["listable"])
         shut_calls(job["machine"])
     except (JailError, ImportError, OSError, ValueError) as error:
         outcome = {"refused": f"{type(error).__name__}: {error}" if isinstance(error, ImportError) else str(error)}

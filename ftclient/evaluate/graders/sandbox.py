@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import math
 import os
 import platform
 import select
@@ -20,7 +21,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -40,6 +41,8 @@ _PACKAGES = frozenset(
 """What OpenAI's image 2025-05-08 offers to graders beside the standard library; here as far as it is installed."""
 _NATIVE = frozenset({"bz2", "decimal", "hashlib", "lzma", "sqlite3", "zlib"})
 """Modules of the standard library behind which stand libraries of the system, which are out of reach later."""
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+"""Folders of installed packages, which outside of a virtual environment lie within that of the standard library."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +120,18 @@ def _surroundings(source: str, limits: Limits) -> dict[str, Any]:
     roots = dict.fromkeys(str(Path(place).parent) for place in packages)
     return {
         "imports": imports,
-        "readable": [*sorted(standard), *packages],
+        "listable": sorted(standard),
+        "readable": [*_parts_of(standard), *packages],
         "path": [*sorted(standard), *(f"{place}/lib-dynload" for place in sorted(standard)), *roots],
         "machine": platform.machine(),
         "limits": {name: int(value) for name, value in asdict(limits).items()},
     }
+
+
+def _parts_of(folders: Iterable[str]) -> list[str]:
+    """What lies in the folders of the standard library, but for the packages that are installed inside of one."""
+    places = (place for folder in sorted(folders) for place in sorted(Path(folder).iterdir()))
+    return [str(place) for place in places if place.name not in _INSTALLED and place.exists()]
 
 
 def _imports_of(source: str) -> list[str]:
@@ -188,11 +198,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _outcome(said: bytes | None, limits: Limits) -> Outcome:
     if said is None:
         return Outcome(reward=None, error=f"the grader took longer than {limits.time_s:g} s and was ended")
+    # What comes after the empty line may be written by the code itself: it is believed no further than it has to be.
+    is_shut_in = said.startswith(b"\n")
     try:
         found = json.loads(said)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Outcome(reward=None, error="the grader's process was ended: it used more time or memory than it may")
-    if "refused" in found:
+    if not isinstance(found, dict):
+        return Outcome(reward=None, error="the grader's process ended without a reward")
+    if "refused" in found and not is_shut_in:
         raise UnsupportedError(f"Python graders do not run here: {found['refused']}.")
-    reward = found.get("reward")
-    return Outcome(reward=reward if isinstance(reward, float) else None, error=found.get("error"))
+    reward, error = found.get("reward"), found.get("error")
+    if isinstance(reward, float) and math.isfinite(reward):
+        return Outcome(reward=reward)
+    return Outcome(reward=None, error=str(error)[:600] if error else "the grader's process ended without a reward")

@@ -13,7 +13,8 @@ from ftclient.errors import DataError, MissingDependencyError
 INSTALL = 'pip install "ftclient[rag]"'
 """What brings the libraries of retrieval."""
 
-_SILENT_TAGS = {"script", "style", "template", "noscript", "head"}
+_SILENT_TAGS = {"script", "style", "template", "noscript", "title"}
+"""Not `head`: its end may be left out, and nothing else in it is text."""
 _BLOCK_TAGS = {"p", "div", "section", "article", "li", "tr", "br", "ul", "ol", "table", "pre", "blockquote", "dt", "dd"}
 _HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 

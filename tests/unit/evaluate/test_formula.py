@@ -67,6 +67,11 @@ def test_a_formula_without_a_value_says_so(text):
         Formula(text, names=[]).value({})
 
 
+@pytest.mark.parametrize(("sign", "value"), [("+", 990.0), ("*", 1.0), ("-", -988.0), ("/", 1.0)])
+def test_a_formula_of_many_terms_has_a_value(sign, value):
+    assert Formula(sign.join(["a"] * 990), names=["a"]).value({"a": 1.0}) == value
+
+
 def test_random_formulas_agree_with_python():
     dice = random.Random(7)
 

@@ -112,6 +112,14 @@ def test_what_cannot_be_read_is_named_and_does_not_stop_the_rest(folder: Path, t
     assert "UTF-8" in changes.skipped[2]
 
 
+def test_a_page_that_leaves_the_end_of_its_head_out_is_read(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "page.html").write_text("<!doctype html><head><title>T</title><p>The canteen opens at noon.")
+    with Index(tmp_path / "index.db") as index:
+        assert index.update(tmp_path / "docs").skipped == ()
+        assert index.search("canteen")[0].passage.text.strip() == "The canteen opens at noon."
+
+
 def test_a_folder_without_documents_and_a_file_that_is_no_index_are_refused(tmp_path: Path) -> None:
     with Index(tmp_path / "index.db") as index, pytest.raises(DataError, match="no such folder"):
         index.update(tmp_path / "none")

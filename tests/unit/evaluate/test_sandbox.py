@@ -193,6 +193,37 @@ def test_what_goes_wrong_is_said_in_words(body, words):
 
 
 @shut_in
+@pytest.mark.parametrize(
+    "forged",
+    ["[1]", "5", "null", '{"reward": NaN}', '{"reward": "1"}', '{"refused": "no"}', '{"error": 5}', "[" * 50_000],
+)
+def test_what_the_code_writes_itself_in_place_of_an_outcome_is_an_error_and_no_more(forged):
+    """The code can write to the pipe that carries outcomes: that must not end an evaluation."""
+    write = f"for fd in range(3, 64):\n  try: os.write(fd, {forged!r}.encode())\n  except OSError: 0\n"
+    found = run(f"import os\n{write}os._exit(0)")
+    assert found.reward is None
+    assert isinstance(found.error, str)
+
+
+@shut_in
+@pytest.mark.parametrize("command", [8, 10, 15], ids=["F_SETOWN", "F_SETSIG", "F_SETOWN_EX"])
+def test_no_signal_is_sent_by_way_of_a_files_owner(command):
+    """On a pipe they end any process of the same user, where Landlock is older than 6."""
+    body = "import ctypes, errno, fcntl\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+    body += f"fcntl.fcntl(0, fcntl.F_GETFL)\nlibc.fcntl(0, {command}, 0)\nreturn ctypes.get_errno() == errno.EPERM"
+    assert run(body).reward == 1.0
+
+
+@shut_in
+def test_packages_inside_the_standard_librarys_folder_are_not_read():
+    """Outside of a virtual environment `site-packages` lies there, with settings and addresses of what is installed."""
+    body = "import json, os\nfolder = os.path.dirname(os.path.dirname(json.__file__)) + '/site-packages'\n"
+    body += "found = [os.path.join(top, name) for top, _, names in os.walk(folder) for name in names][:50]\n"
+    body += "def readable(path):\n  try: return bool(open(path, 'rb'))\n  except PermissionError: return False\n"
+    assert run(body + "return sum(map(readable, found))").reward == 0.0
+
+
+@shut_in
 def test_the_process_dies_with_the_one_that_started_it():
     """A grader does not live on when the program that asked for it is killed."""
     program = (
