@@ -36,7 +36,7 @@ class Memory:
     activations: int
     """What the largest pack keeps for the backward pass."""
     passing: int
-    """Logits of a chunk, or the widest moment of the backward pass; the embedding's gradient before it is added up."""
+    """Logits of a chunk, or the widest moment of the backward pass."""
     rows: int
     """The rendered files."""
     frozen_states: int
@@ -73,12 +73,16 @@ def memory_of(
         process_bytes: What the process takes without the model; None: not measured; 0: on a GPU.
         states_bytes: Of kept states.
     """
-    kept = size.shape.kept_with_ends(n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
+    shape = size.shape
+    kept = shape.kept_with_ends(n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
     activations = item_bytes * kept
-    passing = size.shape.passing(n_tokens, n_rows, item_bytes=item_bytes)
-    left = passing if size.frozen_blocks else 0
-    if size.trains_embedding:
-        passing += GRADIENT_BYTES * size.shape.V * size.shape.D
+    state = (GRADIENT_BYTES + MOMENTS_BYTES) * size.trained_weights
+    once = shape.passed_forward(n_tokens, item_bytes=item_bytes) if size.frozen_blocks else 0
+    passing = max(
+        shape.scored(n_rows, item_bytes=item_bytes),
+        shape.passed_back(n_tokens, item_bytes=item_bytes) if size.trained_blocks else 0,
+        once - activations - state,  # blocks are frozen before there is any of these
+    )
     on_cpu = process_bytes != 0
     return Memory(
         process=(PROCESS_BYTES if process_bytes is None else process_bytes)
@@ -90,5 +94,5 @@ def memory_of(
         passing=passing,
         rows=ROW_BYTES_PER_TOKEN * rendered_tokens if on_cpu else 0,
         frozen_states=states_bytes if on_cpu else 0,
-        heap=left + int(HEAP_SHARE * (activations + passing)),
+        heap=int(HEAP_SHARE * (activations + passing + once)),
     )

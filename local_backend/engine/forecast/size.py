@@ -103,17 +103,24 @@ class Shape:
         gates = 2 * self.F if self.kind in _PLAIN_GATES else 0
         return self.D + 1 + 2 * self.F + gates + (2 * self.D + 2 if self.kind in _SANDWICHES else 0)
 
-    def passing(self, n_tokens: int, n_rows: int, *, item_bytes: int) -> int:
-        """Bytes that come and go while all that is kept is there, at their most: the larger of two moments.
+    def scored(self, n_rows: int, *, item_bytes: int) -> int:
+        """Bytes that the output layer takes for a while.
 
-        The output layer's moment: a chunk's probabilities, logits of a block of them twice, the hidden states and their
-        gradient. The feed-forward's moment of the backward pass: the gradient of its inner width six times, and the
-        joined weights of gate and up.
+        A chunk's probabilities, the logits of a block of them twice, and the hidden states and their gradient.
         """
         chunk_rows = min(n_rows, max(16, CHUNK_BYTES // (4 * self.V)))
-        loss = chunk_rows * 4 * (self.V + 2 * BLOCK_TOKENS) + 3 * n_rows * self.D * item_bytes
-        fed = (6 * n_tokens * self.F + 3 * n_tokens * self.D + 2 * self.F * self.D) * item_bytes
-        return max(loss, fed)
+        return chunk_rows * 4 * (self.V + 2 * BLOCK_TOKENS) + 3 * n_rows * self.D * item_bytes
+
+    def passed_back(self, n_tokens: int, *, item_bytes: int) -> int:
+        """Bytes that the backward pass takes for a while.
+
+        The gradient of the feed-forward's inner width six times, and the joined weights of gate and up.
+        """
+        return (6 * n_tokens * self.F + 3 * n_tokens * self.D + 2 * self.F * self.D) * item_bytes
+
+    def passed_forward(self, n_tokens: int, *, item_bytes: int) -> int:
+        """Bytes that a forward pass takes for a while that keeps nothing: gate, up, and their product twice."""
+        return (4 * n_tokens * self.F + 3 * n_tokens * self.D) * item_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +134,6 @@ class Size:
     """Numbers that train, in fp32."""
     frozen_blocks: int
     """Blocks, from the first on, that are computed once for all epochs."""
-    trains_embedding: bool
     trains_head: bool
     saves_whole: bool
     """Whether a checkpoint holds the whole model; else an adapter."""
@@ -168,7 +174,6 @@ def size_of(model: Any, *, saves_whole: bool, is_packed: bool) -> Size:
         frozen_weights=sum(p.numel() for p in parameters) - trained,
         trained_weights=trained,
         frozen_blocks=frozen_blocks(model) if is_packed else 0,
-        trains_embedding=bool(model.get_input_embeddings().weight.requires_grad),
         trains_head=bool(model.get_output_embeddings().weight.requires_grad),
         saves_whole=saves_whole,
         is_packed=is_packed,
