@@ -10,6 +10,7 @@ from local_backend.engine import loop
 from local_backend.engine.device import choose_machine
 from local_backend.engine.forecast import calibration
 from local_backend.engine.forecast.choice import budget_bytes, choose, demand_of
+from local_backend.engine.forecast.costs import Rate, Work, fit
 from local_backend.engine.forecast.estimate import forecast
 from local_backend.engine.forecast.memory import GRADIENT_BYTES, MOMENTS_BYTES, memory_of
 from local_backend.engine.forecast.size import Shape, empty_model, size_of
@@ -216,6 +217,19 @@ def test_a_line_that_can_not_be_trained_is_named(plan, tmp_path):
     training = write_jsonl(tmp_path / "t.jsonl", [*EXAMPLES, chat("x " * 600, "y")])
     with pytest.raises(UserError, match="Line 13: It has"):
         plan(task_of(tmp_path, training))
+
+
+def test_rates_are_found_again_though_one_measurement_was_disturbed():
+    rate = Rate(0.01, 0.002, 1e-5, 1e-8)
+    sizes = [(4, 800, 1e4), (4, 240, 5e3), (1, 800, 1e4), (1, 240, 5e3), (4, 700, 245e3), (4, 768, 3e5), (4, 800, 8e4)]
+    works = [Work(1, n, n * tokens, n * pairs) for n, tokens, pairs in sizes]
+    seconds = [rate.seconds(work) for work in works]
+    seconds[2] *= 3
+    found = fit(works, seconds)
+    for work in works:
+        assert found.seconds(work) == pytest.approx(rate.seconds(work), rel=0.02)
+    assert min(found.per_pack_s, found.per_block_s, found.per_block_token_s, found.per_block_pair_s) >= 0
+    assert found.seconds(works[0] + works[1] * 3) == pytest.approx(seconds[0] + 3 * seconds[1], rel=0.02)
 
 
 def test_terms_grow_with_what_they_stand_for(base):

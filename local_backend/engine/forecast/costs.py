@@ -93,6 +93,8 @@ class Costs:
     """Drawn by the GPU while it trains, if it says so."""
 
 
+LEAST_EXPLAINED = 0.75
+"""A time of which the fit explains less than this share of what it explains of the median was disturbed."""
 GUESSED_FLOPS = 1e11
 """Operations a second of two cores, for a machine that could not be measured."""
 
@@ -115,10 +117,15 @@ def guessed(shape: Shape) -> Costs:
 
 
 def fit(works: Sequence[Work], seconds: Sequence[float]) -> Rate:
-    """The rates, none negative, that explain measured times best; relative errors count."""
+    """The rates, none negative, that explain measured times best; relative errors count.
+
+    Times that are far longer than the others explain were disturbed by other programs, and are left out.
+    """
     rows = np.array([(one.packs, one.blocks, one.block_tokens, one.block_pairs) for one in works], dtype=float)
     scaled = rows / np.array(seconds)[:, None]
-    found = _nonnegative(scaled, np.ones(len(works)))
+    share_explained = scaled @ _nonnegative(scaled, np.ones(len(works)))
+    is_calm = share_explained > LEAST_EXPLAINED * float(np.median(share_explained))
+    found = _nonnegative(scaled[is_calm], np.ones(int(is_calm.sum())))
     return Rate(*(float(value) for value in found))
 
 
