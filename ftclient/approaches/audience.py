@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
 
+    from ftclient.cost.plan import Plan
     from ftclient.jobs.job import Job
 
 
@@ -29,6 +30,8 @@ class Audience:
     """Told in words what happens next."""
     progress: Callable[[int, int], None] = _nothing
     """Told of answers received and answers in all, of one approach."""
+    agree: Callable[[Sequence[Plan]], None] = _nothing
+    """Told of the jobs to come before the first of them is started; raises where nobody agrees to what they cost."""
     follow: Callable[[Job], FineTuningJob] = _wait
     """Waits for a job to end, showing it or not."""
 

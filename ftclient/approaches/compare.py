@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,8 @@ def compare(
         run.open_library(stack)
         plans = run.plans()
         run.check_budget(plans)
+        if plans:
+            audience.agree(list(plans.values()))
         trained = {name: run.train(name, plan) for name, plan in plans.items()}
         asker = Asker(client.openai, client.host, stack.enter_context(AnswerStore(client.home)))
         return run.outcomes(asker, trained)
@@ -86,6 +89,8 @@ class _Run:
         self._audience = audience
         self._questions = questions_of(test)
         self._examples = questions_of(train)
+        seen = {_key(example) for example in self._examples}
+        self._n_seen = sum(_key(question) in seen for question in self._questions)
         self._task = task_of(self._questions)
         self._library: Library | None = None
         self._skipped: dict[ApproachName, str] = {}
@@ -159,6 +164,7 @@ class _Run:
             documents=self._library.changes if self._library else None,
             cited=self._cited(answers.get("rag")),
             good_enough=self._wishes.good_enough,
+            n_seen=self._n_seen,
         )
 
     def _comparable(self, name: ApproachName, answers: list[Answer]) -> list[Answer]:
@@ -246,3 +252,7 @@ class _Run:
             for ask in asks.values()
             for question in self._questions
         ]
+
+
+def _key(question: Question) -> str:
+    return json.dumps(question.messages, sort_keys=True, default=list)

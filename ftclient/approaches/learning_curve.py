@@ -111,6 +111,7 @@ def learning_curve(
     parts = nested(train, fractions, seed=wishes.seed)
     plans = [training.plan(client, approach, part, model=model, wishes=wishes) for part in parts]
     _check_budget(client, plans, wishes)
+    audience.agree(plans)
     models = []
     for part, plan in zip(parts, plans, strict=True):
         audience.tell(f"Training on {len(part)} examples: {TITLES[approach]}")

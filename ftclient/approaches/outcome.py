@@ -80,6 +80,8 @@ class Outcomes(JupyterMixin):
     cited: float | None = None
     """The share of answers by retrieval that cite a passage."""
     good_enough: float = GOOD_ENOUGH
+    n_seen: int = 0
+    """Test questions that the training data have, too."""
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -104,6 +106,7 @@ class Outcomes(JupyterMixin):
         return {
             "metric": self.comparison.main.metric.name,
             "n_questions": len(self.comparison.questions),
+            "n_seen": self.n_seen,
             "outcomes": [outcome.to_json() for outcome in self.outcomes],
             "verdict": self.verdict.to_json(),
             "skipped": dict(self.skipped),

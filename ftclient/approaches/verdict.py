@@ -25,6 +25,7 @@ _ADVICE: dict[ApproachName, str] = {
     "lora": "Fine-tune with LoRA.",
     "full": "Fine-tune all weights.",
 }
+_NOTHING_HELPS = "Do not tune yet: nothing that was tried clearly helps the base model."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,13 @@ def judge(outcomes: Outcomes) -> Verdict:
         *_costs(choice, best),
         *_doubts(outcomes),
     ]
-    return Verdict(choice=choice.name, advice=_ADVICE[choice.name], reasons=reasons)
+    advice = _ADVICE[choice.name] if choice.name != "base" or _reaches(outcomes, choice) else _NOTHING_HELPS
+    return Verdict(choice=choice.name, advice=advice, reasons=reasons)
+
+
+def _reaches(outcomes: Outcomes, one: Outcome) -> bool:
+    """Whether an approach is good enough by itself."""
+    return not outcomes.comparison.main.metric.lower_is_better and one.figure.value >= outcomes.good_enough
 
 
 def _is_enough(outcomes: Outcomes, one: Outcome, best: Outcome) -> bool:
@@ -64,7 +71,7 @@ def _is_enough(outcomes: Outcomes, one: Outcome, best: Outcome) -> bool:
     metric = outcomes.comparison.main.metric
     if metric.lower_is_better or p_value(outcomes, one.name, best.name) < SURE:
         return False
-    return best.figure.value - one.figure.value <= _CLOSE or one.figure.value >= outcomes.good_enough
+    return best.figure.value - one.figure.value <= _CLOSE or _reaches(outcomes, one)
 
 
 def p_value(outcomes: Outcomes, one: ApproachName, other: ApproachName) -> float:
@@ -113,6 +120,13 @@ def _doubts(outcomes: Outcomes) -> list[str]:
     figure, n = outcomes.outcomes[0].figure, len(outcomes.comparison.questions)
     width = figure.interval.high - figure.interval.low
     found = []
+    if outcomes.n_seen:
+        found.append(
+            f"{outcomes.n_seen} of the {n} test questions are in the training data, too: learnt by heart, they say "
+            "nothing of new ones. `ftclient split` keeps questions apart."
+        )
+    if not outcomes.trained and not _reaches(outcomes, outcomes.outcomes[0]):
+        found.append("No tuned model is among what was compared: whether tuning would do better is not known.")
     if width > 0.2:  # noqa: PLR2004 - a fifth: answers of "about 60 to 80 %" decide little
         found.append(f"{n} questions leave room for chance: with four times as many, intervals are half as wide.")
     ranking = outcomes.ranking

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -9,7 +12,9 @@ import typer
 from typing_extensions import Self
 
 from ftclient.cli.downloads import fetch_model
-from ftclient.cli.session import connected, current, err, say, show, show_json
+from ftclient.cli.options import YesOption, in_a_folder
+from ftclient.cli.plan import usd
+from ftclient.cli.session import agree, connected, current, err, say, show, show_json
 from ftclient.errors import FtclientError
 
 if TYPE_CHECKING:
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from ftclient.client import Client
+    from ftclient.cost.plan import Plan
     from ftclient.data import Dataset
     from ftclient.jobs.job import Job
 
@@ -57,8 +63,11 @@ def compare(  # noqa: PLR0913 - an argument an option
         str | None,
         typer.Option(metavar="A,B", help="Instead: train on these parts of the data, to see if more would help."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with all answers.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=in_a_folder, help="Write a page with all answers.")
+    ] = None,
     lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
+    yes: YesOption = False,
 ) -> None:
     """Find out whether to tune at all: the same questions by every approach, with quality, time and cost.
 
@@ -68,6 +77,8 @@ def compare(  # noqa: PLR0913 - an argument an option
     from ftclient.approaches import compare as compare_approaches
     from ftclient.data import Dataset
 
+    if fractions and html:
+        raise typer.BadParameter("there is no page of a learning curve", param_hint="--html")
     wishes = Wishes(
         docs=docs,
         approaches=_chosen(only),
@@ -77,12 +88,15 @@ def compare(  # noqa: PLR0913 - an argument an option
         n_epochs=epochs,
         batch_size=batch_size,
         good_enough=enough,
-        max_cost_usd=max_cost,
+        max_cost_usd=usd(max_cost),
     )
     with connected() as client, _Bar() as bar:
         fetch_model(client, model)
         data = Dataset.read(train), Dataset.read(test)
-        how: dict[str, Any] = {"wishes": wishes, "audience": Audience(tell=say, progress=bar.tell, follow=_follow)}
+        how: dict[str, Any] = {
+            "wishes": wishes,
+            "audience": Audience(tell=say, progress=bar.tell, follow=_follow, agree=partial(_consent, yes=yes)),
+        }
         if fractions:
             _learning_curve(client, *data, model=model, fractions=fractions, **how)
             return
@@ -100,6 +114,11 @@ def _learning_curve(client: Client, train: Dataset, test: Dataset, *, fractions:
         raise typer.BadParameter("parts of the data are for head, lora or full", param_hint="--only")
     try:
         parts = [float(part) for part in fractions.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            "name parts of 1 with commas between, such as 0.3,1", param_hint="--fractions"
+        ) from error
+    try:
         curve = learning_curve(client, train, test, fractions=parts, **how)
     except ValueError as error:
         if isinstance(error, FtclientError):
@@ -118,6 +137,15 @@ def _chosen(only: str | None) -> Any:
     if not names or not set(names) <= set(known):
         raise typer.BadParameter(f"choose of {', '.join(known)}", param_hint="--only")
     return names
+
+
+def _consent(plans: Sequence[Plan], *, yes: bool) -> None:
+    """Ask before jobs that cost money are started."""
+    costs = [plan.cost_usd for plan in plans]
+    known = sum((cost for cost in costs if cost is not None), Decimal(0))
+    cost = f"${known:.2f}" if None not in costs else "a price that is not known"
+    what = f"{len(plans)} training job{'s' if len(plans) > 1 else ''} ({cost}), and for answers"
+    agree(f"Start {what}?", host=current.host, what=what, yes=yes)
 
 
 def _follow(job: Job) -> FineTuningJob:

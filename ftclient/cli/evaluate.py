@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ftclient.cli.downloads import fetch_model
-from ftclient.cli.options import FileArgument
+from ftclient.cli.options import FileArgument, in_a_folder
+from ftclient.cli.plan import usd
 from ftclient.cli.session import connected, current, err, say, show, show_json
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     judge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="A model that says whose answers are better.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with filters.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=in_a_folder, help="Write a page with filters.")
+    ] = None,
     lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
@@ -56,9 +59,11 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     names = [name.strip() for name in models.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name at least one model", param_hint="--models")
+    if judge and len(set(names)) == 1:
+        raise typer.BadParameter("it compares answers: name two models or more", param_hint="--judge")
     wishes: dict[str, Any] = {
         "judge": judge,
-        "max_cost_usd": max_cost,
+        "max_cost_usd": usd(max_cost),
         "max_tokens": max_tokens,
         "perplexity": perplexity,
     }

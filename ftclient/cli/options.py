@@ -32,6 +32,13 @@ def _positive(value: float | None) -> float | None:
     return value
 
 
+def in_a_folder(path: Path | None) -> Path | None:
+    """Refuse a file to write whose folder is not there, before anything is asked or paid for it."""
+    if path is not None and (not path.parent.is_dir() or path.is_dir()):
+        raise typer.BadParameter(f"{path.parent} is no folder" if not path.is_dir() else f"{path} is a folder")
+    return path
+
+
 FileArgument = Annotated[
     Path,
     typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="A .jsonl file (or .gz, .zst)."),

@@ -80,6 +80,8 @@ def models(
     ] = False,
 ) -> None:
     """List the models that can be used; delete a tuned one, or the downloaded weights of a base model."""
+    if tree and delete:
+        raise typer.BadParameter("show the tree, or delete: not both", param_hint="--tree")
     with connected() as client:
         if tree:
             _show_tree(client)

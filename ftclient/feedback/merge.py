@@ -63,7 +63,9 @@ def write(
         raise DataError(f"This feedback makes no examples: {wanted} to the same questions are needed.")
     taken = {_question(example) for example in made}
     held = Dataset.read(base) if base else None
-    kept = [example for example in held or () if _question(example) not in taken]
+    examples = list(held or ())
+    _refuse_mixed(examples, kind, base)
+    kept = [example for example in examples if _question(example) not in taken]
     with new_file(to, not_over=base, overwrite=overwrite) as file:
         for example in [*kept, *made]:
             file.write(json.dumps(example, ensure_ascii=False).encode() + b"\n")
@@ -76,9 +78,18 @@ def write(
         path=to,
         n_examples=len(kept) + len(made),
         n_new=len(made),
-        n_replaced=len(held) - len(kept) if held else 0,
+        n_replaced=len(examples) - len(kept),
         sha256=written.sha256,
     )
+
+
+def _refuse_mixed(examples: Sequence[Mapping[str, Any]], kind: Kind, base: Path | None) -> None:
+    """One file trains one method: preferences go with preferences only."""
+    for number, example in enumerate(examples, start=1):
+        if ("preferred_output" in example) is not (kind == "preferences"):
+            what = "a preference" if kind == "supervised" else "no preference"
+            other = "preferences" if kind == "supervised" else "supervised"
+            raise DataError(f"{base}: example {number} is {what}; it can be merged with --kind {other} only.")
 
 
 def _question(example: Mapping[str, Any]) -> tuple[str, bool]:

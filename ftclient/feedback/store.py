@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ftclient.data.clean.places import text_places
 from ftclient.data.redact import Finder, find_personal_data, replace_findings
 from ftclient.errors import DataError
 from ftclient.home import client_tables
@@ -160,16 +161,10 @@ class _Redactor:
 
     def message(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return a message whose texts have no personal data."""
-        content = message.get("content")
-        if isinstance(content, str):
-            return {**message, "content": self.text(content)}
-        if isinstance(content, list):
-            return {**message, "content": [self._part(part) for part in content]}
-        return dict(message)
-
-    def _part(self, part: Any) -> Any:
-        has_text = isinstance(part, Mapping) and isinstance(part.get("text"), str)
-        return {**part, "text": self.text(part["text"])} if has_text else part
+        clean: dict[str, Any] = json.loads(json.dumps(message))
+        for place in text_places(clean):
+            place.rewrite(self.text)
+        return clean
 
 
 def _check(messages: Sequence[Mapping[str, Any]], answer: str, verdict: str | None, correction: str | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from ftclient.approaches.learning_curve import Point, nested, twice
 from ftclient.approaches.prompts import choose_shots, with_shots
 from ftclient.approaches.training import Trained
 from ftclient.approaches.wishes import ApproachName
-from ftclient.errors import DataError, UnsupportedError
+from ftclient.cli.main import main
+from ftclient.cost.plan import Plan
+from ftclient.errors import BudgetError, DataError, UnsupportedError
 from ftclient.evaluate.compare import Comparison, Figure
 from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.retrieval.index import Hit
@@ -79,6 +82,15 @@ def test_what_chance_may_explain_is_called_so() -> None:
     assert "may be chance" in reasons
     assert "leave room for chance" in reasons
     assert "clearly less" in " ".join(outcomes({"base": 2, "lora": 36}).verdict.reasons)
+
+
+def test_a_base_model_that_is_no_good_is_not_said_to_do_the_task() -> None:
+    for rights in ({"base": 0}, {"base": 2, "lora": 2}, {"base": 0, "examples": 0, "full": 0}):
+        verdict = outcomes(rights).verdict
+        assert verdict.choice == "base"
+        assert "does this already" not in verdict.advice
+        assert ("No tuned model" in " ".join(verdict.reasons)) is (list(rights)[-1] == "base")
+    assert "does this already" in outcomes({"base": 38, "lora": 39}).verdict.advice
 
 
 def test_equals_are_ranked_by_effort_and_shares_are_counted() -> None:
@@ -165,6 +177,48 @@ def test_every_approach_is_tried_once(files: tuple[Path, Path, Path], tmp_path: 
     kept = json.loads(json.dumps(first.to_json(), default=str))
     assert {each["approach"] for each in kept["outcomes"]} == set(first.comparison.given)
     assert kept["retrieval"]["n_documents"] == 1
+
+
+def test_test_questions_that_were_trained_on_are_counted(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    train, test, _docs = files
+    test.write_text(test.read_text() + train.read_text())
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        data = Dataset.read(train), Dataset.read(test)
+        found = compare(client, *data, model="smollm2-135m", wishes=Wishes(approaches=("base",)))
+    assert found.to_json()["n_seen"] == 12
+    assert "12 of the 14 test questions are in the training data" in " ".join(found.verdict.reasons)
+
+
+def test_nothing_starts_before_somebody_has_agreed(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    train, test, _docs = files
+    train.write_text("".join(json.dumps(example(f"question {n}", f"answer {n}")) + "\n" for n in range(30)))
+
+    def refuse(plans: Sequence[Plan]) -> None:
+        raise BudgetError(f"{len(plans)} jobs")
+
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        data = Dataset.read(train), Dataset.read(test)
+        with pytest.raises(BudgetError, match="2 jobs"):
+            compare(client, *data, model="smollm2-135m", audience=Audience(agree=refuse))
+        with pytest.raises(BudgetError, match="2 jobs"):
+            learning_curve(client, *data, model="smollm2-135m", fractions=(0.5, 1), audience=Audience(agree=refuse))
+        assert client.jobs() == []
+
+
+def test_jobs_that_cost_money_need_a_yes_where_nobody_can_be_asked(
+    files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test, _docs = files
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    given = ["compare", str(train), str(test), "--model", "gpt-4.1-mini", "--only", "lora", "--backend", "openai"]
+    monkeypatch.setattr("sys.argv", ["ftclient", *given, "--home", str(tmp_path / "home")])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "charges for 1 training job ($" in said
+    assert "Pass --yes" in said
 
 
 def test_what_was_asked_for_by_name_is_not_skipped_in_silence(files: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_models_are_evaluated_by_a_grader_under_a_budget_and_shown_on_a_page(her
     assert f"{grader}: operation: " in here.both()[1]
     grader.write_text("{", encoding="utf-8")
     assert here(*command) == 1
-    assert here("evaluate", "good.jsonl", "--models", "smollm2-135m", "--max-cost", "much") == 1
+    assert here("evaluate", "good.jsonl", "--models", "smollm2-135m", "--max-cost", "much") == 2
 
 
 def test_detached_training_leaves_at_once_and_the_job_goes_on(here) -> None:
@@ -337,6 +337,14 @@ def test_a_budget_refuses_with_exit_code_1(here, monkeypatch: pytest.MonkeyPatch
         (["train", "good.jsonl", "--model", "m", "--learning-rate", "nan"], 2, "no number above 0"),
         (["train", "good.jsonl", "--model", "m", "--rate-multiplier", "0"], 2, "no number above 0"),
         (["events", ""], 2, "ftclient jobs"),
+        (["models", "--tree", "--delete", "m"], 2, "not both"),
+        (["evaluate", "good.jsonl", "--models", "m", "--html", "nowhere/page.html"], 2, "nowhere is no folder"),
+        (["evaluate", "good.jsonl", "--models", "m", "--judge", "n"], 2, "two models"),
+        (["evaluate", "good.jsonl", "--models", "m", "--max-cost", "lots"], 2, "no amount"),
+        (["compare", "good.jsonl", "good.jsonl", "--model", "m", "--html", "."], 2, "is a folder"),
+        (["compare", "good.jsonl", "good.jsonl", "--model", "m", "--fractions", "x,1"], 2, "0.3,1"),
+        (["compare", "good.jsonl", "good.jsonl", "--model", "m", "--fractions", "1", "--html", "p.html"], 2, "no page"),
+        (["compare", "good.jsonl", "good.jsonl", "--model", "m", "--max-cost", "lots"], 2, "no amount"),
         (["chat", "m", " "], 2, "nothing in it"),
         (["train", "good.jsonl"], 2, "--model"),
         (["frobnicate"], 2, "No such command"),

@@ -52,6 +52,32 @@ def test_personal_data_never_reach_the_disk(store: FeedbackStore, tmp_path: Path
     assert whole.answer == "Mail jo@example.com"
 
 
+def test_personal_data_in_calls_of_tools_are_replaced_too(store: FeedbackStore) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "find", "arguments": '{"mail": "jo@example.com"}'}}
+    result = {"role": "tool", "tool_call_id": "c", "content": "jo@example.com is known"}
+    asked = [*DOOR, {"role": "assistant", "tool_calls": [call]}, result]
+    kept = store.add(model="a", messages=asked, answer="Yes.", verdict="good")
+    assert kept.messages[1]["tool_calls"][0]["function"] == {"name": "find", "arguments": '{"mail": "[EMAIL_1]"}'}
+    assert kept.messages[2]["content"] == "[EMAIL_1] is known"
+    assert kept.n_redacted == 2
+
+
+def test_one_file_trains_one_method(store: FeedbackStore, tmp_path: Path) -> None:
+    said = [store.add(model="a", messages=DOOR, answer="Push.", correction="Pull.")]
+    for kind, example, other in (
+        (
+            "supervised",
+            {"input": {"messages": LAMP}, "preferred_output": [], "non_preferred_output": []},
+            "preferences",
+        ),
+        ("preferences", {"messages": LAMP}, "supervised"),
+    ):
+        (tmp_path / "old.jsonl").write_text(json.dumps(example) + "\n")
+        with pytest.raises(DataError, match=rf"old\.jsonl: example 1 .*--kind {other}"):
+            write(tmp_path, said, kind=kind, to=tmp_path / "new.jsonl", base=tmp_path / "old.jsonl")
+        assert not (tmp_path / "new.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "what"),
     [
