@@ -115,7 +115,7 @@ def _panel(name: str, series: dict[str, Points]) -> str:
         value, step = least + (most - least) * i / _TICKS, first + (last - first) * i / _TICKS
         parts.append(f'<path d="M{_LEFT_PX} {y(value):.1f}H{_WIDTH_PX - _RIGHT_PX}" stroke="#e5e7eb"/>')
         parts.append(_label(_LEFT_PX - 6, y(value) + 4, f"{value:.3g}", "end"))
-        parts.append(_label(x(step), _PANEL_PX - 12, f"{step:.0f}", "middle"))
+        parts.append(_label(x(step), _PANEL_PX - 12, f"{step:.0f}", "middle" if i else "start"))
     parts.append(_label(_LEFT_PX - 6, _PANEL_PX - 12, "step", "end"))
     places = _legend_px(list(series))
     for (label, points), place, colour in zip(series.items(), places, _COLOURS * len(series), strict=False):

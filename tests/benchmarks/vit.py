@@ -35,6 +35,7 @@ def run(options: Options) -> Iterator[Result]:
             epochs=EPOCHS,
             n_tests=n_tests,
             threads=2,
+            crop=0.15,
         )
     seconds = jobs.pop("pre-trained").seconds
     yield Result(

@@ -106,8 +106,10 @@ def metrics(recording):
     return [StepMetrics(**{name: getattr(report, name) for name in names}) for report in recording.reports]
 
 
-def transfer(folder, *, n_pretrained, pretrain_epochs, epochs, n_tests, threads=1):
+def transfer(folder, *, n_pretrained, pretrain_epochs, epochs, n_tests, threads=1, crop=0.0):
     """Learn the digits 0 to 4, then from 200 images the digits 5 to 9, in three ways.
+
+    `crop` is the share of the edges that pre-training cuts off: what then is learned helps more with other digits.
 
     Returns:
         The pre-trained base, and the recordings of the jobs by name.
@@ -116,7 +118,8 @@ def transfer(folder, *, n_pretrained, pretrain_epochs, epochs, n_tests, threads=
     known = write_digits(folder / "known.jsonl", *chosen(range(5), n=n_pretrained))
     runtime = {"runtime": {"threads": threads}}
     local = {"tune": {"type": "full"}, "learning_rate": 2e-3, **runtime}
-    pretrained = classify(scratch, folder / "pretrain", known, local=local, n_epochs=pretrain_epochs, batch_size=64)
+    first = {**local, "classify": {"augment": {"crop": crop}}}
+    pretrained = classify(scratch, folder / "pretrain", known, local=first, n_epochs=pretrain_epochs, batch_size=64)
     base = as_base(pretrained.outcome.model_dir, folder / "base")
     few = write_digits(folder / "few.jsonl", *chosen(range(5, 10), n=200))
     rest = write_digits(folder / "rest.jsonl", *chosen(range(5, 10), n=n_tests, skip=200))
