@@ -125,7 +125,7 @@ class _Run:
         limit, host = self._wishes.max_cost_usd, self._client.host
         if limit is None or host.is_local:
             return
-        most = spending.spending(host, self._asked(plans), n_stored=0).most_usd
+        most = spending.spending(host, self._asked(plans), n_stored=0, book=self._client.prices).most_usd
         costs = [plan.cost_usd for plan in plans.values()]
         if most is None or None in costs:
             raise BudgetError(
@@ -144,7 +144,7 @@ class _Run:
     def outcomes(self, asker: Asker, trained: Mapping[ApproachName, Trained]) -> Outcomes:
         """Ask by all approaches."""
         asks = self._asks({name: each.model for name, each in trained.items()})
-        host = self._client.host
+        host, book = self._client.host, self._client.prices
         answers: dict[ApproachName, list[Answer]] = {}
         latency_s: dict[ApproachName, float] = {}
         for name, ask in asks.items():
@@ -152,7 +152,7 @@ class _Run:
             answers[name] = self._answers(asker, ask)
             if host.is_local:
                 latency_s[name] = self._latency_s(ask)
-        costs = {str(name): spending.cost_of(host, asks[name].model, answers[name]) for name in asks}
+        costs = {str(name): spending.cost_of(host, asks[name].model, answers[name], book=book) for name in asks}
         given = {str(name): self._comparable(name, answers[name]) for name in asks}
         return Outcomes(
             comparison=Comparison(questions=self._questions, given=given, task=self._task, costs_usd=costs),

@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from ftclient.cli.downloads import fetch_model
 from ftclient.cli.options import YesOption, in_a_folder
-from ftclient.cli.plan import usd
+from ftclient.cli.plan import PricesOption, lay_prices, usd
 from ftclient.cli.session import agree, connected, current, err, say, show, show_json
 from ftclient.errors import FtclientError
 
@@ -59,6 +59,7 @@ def compare(  # noqa: PLR0913 - an argument an option
         float, typer.Option(min=0, max=1, help="From where on less effort is enough, though more may do a bit better.")
     ] = 0.9,
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more in all.")] = None,
+    prices: PricesOption = None,
     fractions: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Instead: train on these parts of the data, to see if more would help."),
@@ -91,6 +92,7 @@ def compare(  # noqa: PLR0913 - an argument an option
         max_cost_usd=usd(max_cost),
     )
     with connected() as client, _Bar() as bar:
+        lay_prices(client, prices)
         fetch_model(client, model)
         data = Dataset.read(train), Dataset.read(test)
         how: dict[str, Any] = {

@@ -10,7 +10,7 @@ import typer
 
 from ftclient.cli.downloads import fetch_model
 from ftclient.cli.options import FileArgument, in_a_folder
-from ftclient.cli.plan import usd
+from ftclient.cli.plan import PricesOption, lay_prices, usd
 from ftclient.cli.session import connected, current, err, say, show, show_json
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     ] = None,
     lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more.")] = None,
+    prices: PricesOption = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
     perplexity: Annotated[
         bool | None, typer.Option(help="How likely models find the expected answers. (default: for free text)")
@@ -69,6 +70,7 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     }
     wishes |= {"fresh": fresh, "workers": workers, "grader": _read_grader(grader) if grader else None}
     with connected() as client:
+        lay_prices(client, prices)
         for name in [*names, *([judge] if judge else [])]:
             fetch_model(client, name)
         comparison = with_bar(client, Dataset.read(file), names, **wishes)

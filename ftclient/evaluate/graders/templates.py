@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-_PLACE = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_PLACE = re.compile(r"\{\{((?:(?!\{\{|\}\}).)*)\}\}", re.DOTALL)
+"""Stops at the next braces, so that a text of many open ones takes time in proportion to its length."""
 _PATH = re.compile(r"(?P<root>item|sample)(?P<rest>(?:\.[^.\[\]{}\s]+|\[\d+\]|\[['\"][^'\"\]]+['\"]\])+)")
 _STEP = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<index>\d+)\]|\[['\"](?P<quoted>[^'\"\]]+)['\"]\]")
 
@@ -56,7 +57,7 @@ def variables_of(text: str) -> list[str]:
     Raises:
         TemplateError: One of them is no variable of `item` or `sample`.
     """
-    found = [match[1] for match in _PLACE.finditer(text)]
+    found = [match[1].strip() for match in _PLACE.finditer(text)]
     for name in found:
         if not _PATH.fullmatch(name):
             raise TemplateError(
@@ -78,7 +79,7 @@ def fill(text: str, *, item: Mapping[str, Any], sample: Mapping[str, Any]) -> st
     """
     variables_of(text)
     roots = {"item": item, "sample": sample}
-    return _PLACE.sub(lambda match: _shown(_value(match[1], roots)), text)
+    return _PLACE.sub(lambda match: _shown(_value(match[1].strip(), roots)), text)
 
 
 def _value(name: str, roots: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -47,7 +49,9 @@ def find(folder: Path) -> Iterator[Document]:
         if any(part.startswith(".") for part in name.parts):
             continue
         found = True
-        yield Document(name=name.as_posix(), sha256=_sha256(path), path=path)
+        # Names that are no UTF-8 are shown, and kept, with their bytes written out.
+        shown = os.fsencode(name.as_posix()).decode("utf-8", "backslashreplace")
+        yield Document(name=shown, sha256=_sha256(path), path=path)
     if not found:
         raise DataError(f"{folder}: no document in it; {', '.join(sorted(_READERS))} are read.")
 
@@ -82,16 +86,20 @@ def _html(document: Document) -> str:
 def _pdf(document: Document) -> str:
     try:
         from pypdf import PdfReader
-        from pypdf.errors import PyPdfError
     except ImportError as error:
         raise MissingDependencyError(INSTALL) from error
+    log = logging.getLogger("pypdf")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())  # what it says of damage would go to stderr
     try:
         reader = PdfReader(document.path)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise DataError(f"{document.name}: it is locked with a password. Save a copy without one.")
-        return "\n\n".join(page.extract_text() for page in reader.pages)
-    except PyPdfError as error:
+        is_locked = reader.is_encrypted and not reader.decrypt("")
+        text = "" if is_locked else "\n\n".join(page.extract_text() for page in reader.pages)
+    except Exception as error:  # of damaged files it raises PyPdfError, and whatever else it stumbles over
         raise DataError(f"{document.name}: this is no sound PDF ({str(error)[:80]}).") from error
+    if is_locked:
+        raise DataError(f"{document.name}: it is locked with a password. Save a copy without one.")
+    return text
 
 
 class _Text(HTMLParser):

@@ -267,3 +267,22 @@ def test_a_learning_curve_is_trained_and_found_again(files: tuple[Path, Path, Pa
         assert len(client.jobs()) == 2
     assert [point.n_examples for point in found.points] == [15, 30]
     assert found.to_json() == again.to_json()
+
+
+def test_ones_own_prices_hold_for_a_comparison_too(
+    files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, test, _docs = files
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    rates = {"base": {"input": "1000000", "output": "1000000"}}
+    (tmp_path / "prices.json").write_text(
+        json.dumps({"format": 2, "hosts": {"openai": {"models": {"gpt-4.1-mini": rates}}}})
+    )
+    given = ["compare", str(train), str(test), "--model", "gpt-4.1-mini", "--only", "base", "--backend", "openai"]
+    given += ["--home", str(tmp_path / "home"), "--max-cost", "5", "--prices", str(tmp_path / "prices.json")]
+    monkeypatch.setattr("sys.argv", ["ftclient", *given])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    assert "more than the limit of $5" in " ".join(capsys.readouterr().err.split())

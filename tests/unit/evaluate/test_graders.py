@@ -7,6 +7,7 @@ import pytest
 from ftclient.errors import DataError
 from ftclient.evaluate.graders import Means, ModelQuestion, ModelReply, Sample, grade, parse_grader, passes, read_grader
 from ftclient.evaluate.graders.similarity import similarity, words
+from ftclient.evaluate.graders.templates import TemplateError, fill
 
 CHECK = {"type": "string_check", "name": "c", "input": "{{ sample.output_text }}", "reference": "{{ item.answer }}"}
 LIKE = {**CHECK, "type": "text_similarity"}
@@ -292,3 +293,17 @@ def test_right_is_what_passes_the_threshold():
     strict = parse_grader({**LIKE, "evaluation_metric": "gleu", "pass_threshold": 0.9})
     assert passes(strict, grade(strict, sample=Sample(text="a"), item={"answer": "a"})) is True
     assert passes(strict, grade(strict, sample=Sample(text="a"), item={"answer": "b"})) is False
+
+
+@pytest.mark.parametrize(
+    "text", ["{{" * 50_000, "{{ " + " " * 100_000, "{{ item.x" * 10_000, "{{ item" + ".x" * 50_000]
+)
+def test_braces_that_never_close_are_plain_text_and_take_no_time(text: str) -> None:
+    """A short request to the server could otherwise keep it busy for hours."""
+    assert fill(text, item={"x": "no"}, sample={}) == text
+
+
+def test_white_space_and_lines_inside_of_braces_mean_nothing() -> None:
+    assert fill("{{item.x}} {{\n item.x  }} {{ open {{ item.x }}", item={"x": "1"}, sample={}) == "1 1 {{ open 1"
+    with pytest.raises(TemplateError, match="is no variable"):
+        fill("{{ }}", item={}, sample={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,6 +111,19 @@ def test_what_cannot_be_read_is_named_and_does_not_stop_the_rest(folder: Path, t
     assert changes.n_documents == 3
     assert [text.split(":")[0] for text in changes.skipped] == ["broken.pdf", "empty.md", "latin.txt"]
     assert "UTF-8" in changes.skipped[2]
+
+
+def test_damage_that_the_reader_of_pdfs_stumbles_over_and_odd_names_stop_nothing(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    body = b"%PDF-1.7\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[2 0 R]/Count 1>>endobj\n"
+    (folder / "loop.pdf").write_bytes(body + b"xref\n0 1\ntrailer<</Root 1 0 R/Size 3>>\nstartxref\n100\n%%EOF")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.md")).write_text("# Menu\n\nSoup on Fridays.")
+    with Index(tmp_path / "index.db") as index:
+        changes = index.update(folder)
+        assert first(index, "soup") == "caf\\xe9.md#1"
+    assert [text.split(":")[0] for text in changes.skipped] == ["loop.pdf"]
+    assert capfd.readouterr().err == ""
 
 
 def test_a_page_that_leaves_the_end_of_its_head_out_is_read(tmp_path: Path) -> None:
