@@ -104,12 +104,16 @@ def plan(
     """Say what training would take: tokens, epochs, cost, time, memory. Nothing is started."""
     limit = usd(max_cost)
     if look.accuracy:
+        if file is not None:
+            raise typer.BadParameter("it shows past jobs, and takes no FILE", param_hint="--accuracy")
         _show_accuracy()
         return
     if file is None:
         raise typer.BadParameter("name a training file", param_hint="FILE")
     if model is None and not look.compare:
         raise typer.BadParameter("name a model; --compare shows them all", param_hint="--model")
+    if model is None and limit is not None:
+        raise typer.BadParameter("it bounds the plan of one model: name it with --model", param_hint="--max-cost")
     traffic = _traffic(use)
     with connected(keyless=True) as client:
         lay_prices(client, look.prices)

@@ -115,7 +115,7 @@ def connected(*, keyless: bool = False) -> Iterator[Client]:
         keyless: Go on without an API key; what needs one then fails at the host.
     """
     from ftclient.client import Client
-    from ftclient.errors import AuthError
+    from ftclient.errors import AuthError, FtclientError
 
     assert current.host  # noqa: S101 - an unknown backend is a mistake on the command line
     try:
@@ -127,6 +127,10 @@ def connected(*, keyless: bool = False) -> Iterator[Client]:
         if not keyless:
             raise
         client = Client.named(current.backend_name, home=current.home, api_key="none")
+    except FtclientError:
+        raise
+    except ValueError as error:  # the address of a host is not set
+        raise typer.BadParameter(str(error), param_hint="--backend") from error
     with client:
         yield client
 
