@@ -132,7 +132,7 @@ class Plan(JupyterMixin):
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `ftclient plan --json` prints it."""
-        tokens, machine = self.tokens, self.machine
+        tokens, machine, local = self.tokens, self.machine, self.request.local
         return {
             "n_examples": self.n_examples,
             "n_epochs": self.epochs.n_epochs,
@@ -152,6 +152,7 @@ class Plan(JupyterMixin):
             "n_steps": self.n_steps,
             "n_cut_examples": tokens.n_cut if tokens else None,
             "machine": machine.to_json() if machine else None,
+            "local": local.model_dump(mode="json", include={"tune", "task"}) if local else None,
         }
 
     def __repr__(self) -> str:

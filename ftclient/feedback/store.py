@@ -170,6 +170,9 @@ class _Redactor:
 def _check(messages: Sequence[Mapping[str, Any]], answer: str, verdict: str | None, correction: str | None) -> None:
     if not messages or messages[-1].get("role") == "assistant":
         raise DataError("Feedback needs the messages that were asked, up to and without the answer.")
+    asked = messages[-1].get("content")
+    if messages[-1].get("role") == "user" and (not asked or (isinstance(asked, str) and not asked.strip())):
+        raise DataError("Feedback needs the question that was asked; it is empty.")
     if not answer.strip():
         raise DataError("Feedback needs the answer that was given.")
     if verdict not in {"good", "bad", None}:

@@ -27,7 +27,7 @@ class Node:
     made_of: MadeOf | None = None
     """What the training data were made of, where they were made here."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Method and hyperparameters, as the host resolved them."""
+    """Method and hyperparameters, as the host resolved them; `tune` and `task` where they were chosen here."""
     plan: Mapping[str, Any] | None = None
     """What was estimated before it was trained, where that was done here."""
     scores: Sequence[Scored] = ()
@@ -79,7 +79,7 @@ def tree_of(
             data_sha256=sha256,
             data_file=job.training_file,
             made_of=origins.get(sha256 or ""),
-            settings=_settings(job),
+            settings={**_settings(job), **((plans.get(job.id) or {}).get("local") or {})},
             plan=plans.get(job.id),
             scores=of_model[model],
         )

@@ -32,10 +32,18 @@ def _tree(node: Node, above: Tree | None = None) -> Tree:
 def _lines(node: Node) -> list[str]:
     lines = []
     if node.job_id:
-        settings = ", ".join(f"{name} {value}" for name, value in node.settings.items())
+        settings = ", ".join(f"{name} {_value(value)}" for name, value in node.settings.items())
         lines.append(f"{node.job_id}: {settings}")
         lines.append(f"data {_data(node)}")
     return [*lines, *map(_score, node.scores)]
+
+
+def _value(value: object) -> str:
+    """A setting in a line; of a way of tuning its type and its numbers."""
+    if not isinstance(value, dict):
+        return str(value)
+    kind, *rest = [f"{value.get('type', '')}"] + [f"{key} {each}" for key, each in value.items() if key != "type"]
+    return f"{kind} ({', '.join(rest)})" if rest else kind
 
 
 def _data(node: Node) -> str:

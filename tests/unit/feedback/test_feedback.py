@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ftclient import Client, Dataset, Supervised
+from ftclient import Client, Dataset, LastLayers, LocalOptions, Supervised
 from ftclient.errors import DataError
 from ftclient.feedback import FeedbackStore, preferences, supervised
 from ftclient.feedback.merge import write
@@ -82,6 +82,7 @@ def test_one_file_trains_one_method(store: FeedbackStore, tmp_path: Path) -> Non
     ("given", "what"),
     [
         ({"messages": LAMP, "answer": "Yes."}, "good or bad, or what"),
+        ({"messages": [{"role": "user", "content": " "}], "answer": "Yes.", "verdict": "good"}, "it is empty"),
         ({"messages": [], "answer": "Yes.", "verdict": "good"}, "messages that were asked"),
         ({"messages": [*LAMP, {"role": "assistant", "content": "x"}], "answer": "Yes.", "verdict": "good"}, "up to"),
         ({"messages": LAMP, "answer": " ", "verdict": "good"}, "the answer that was given"),
@@ -146,7 +147,8 @@ def test_the_family_tree_knows_data_parents_settings_plans_and_scores(tmp_path: 
         write(tmp_path, FeedbackStore(tmp_path).all(), kind="supervised", to=file, base=Path(tmp_path / "train.jsonl"))
         data = Dataset.read(file)
         first = client.train(client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=2), seed=5)).wait()
-        second = client.train(client.plan(base, model=first.model)).wait()
+        last = LocalOptions(tune=LastLayers(n=3))
+        second = client.train(client.plan(base, model=first.model, local=last)).wait()
         client.evaluate(Dataset(questions[:3]), models=[second.model])
         tree = client.family()
         kept = json.loads(json.dumps([node.to_json() for node in tree]))
@@ -160,6 +162,7 @@ def test_the_family_tree_knows_data_parents_settings_plans_and_scores(tmp_path: 
     assert child.settings["n_epochs"] == 2
     assert child.settings["seed"] == 5
     assert child.plan is not None
+    assert grandchild.settings["tune"]["type"] == last.tune.type
     assert [score.n for score in grandchild.scores] == [3]
     assert kept[0]["children"][0]["made_of"]["parents"] == [base.sha256]
     console = Console(width=200, record=True, file=io.StringIO())
@@ -168,4 +171,5 @@ def test_the_family_tree_knows_data_parents_settings_plans_and_scores(tmp_path: 
     assert first.model in text
     assert "1 pieces of feedback" not in text
     assert "1 piece of feedback" in text
+    assert f"tune {last.tune.type} (n 3)" in text
     assert "on 3 questions" in text
