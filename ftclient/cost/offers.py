@@ -14,9 +14,9 @@ from ftclient.cost.book import ModelPrices, PriceBook, price_book, to_text
 from ftclient.cost.epochs import resolve_epochs, resolve_host_epochs
 from ftclient.cost.notes import OPEN_MODEL
 from ftclient.cost.plan import Plan
-from ftclient.cost.prices import dates_of, hourly_price_usd, model_prices, today, training_price
+from ftclient.cost.prices import dates_of, days_left, hourly_price_usd, model_prices, today, training_price
 from ftclient.cost.tokens import Tokens, check_and_count, count_tokens, has_own_encoding
-from ftclient.cost.usage import Use, local_use, traffic_of, use_of
+from ftclient.cost.usage import Traffic, Use, local_use, traffic_of, use_of
 from ftclient.cost.words import duration, size
 from ftclient.data import Dataset, Report
 from ftclient.data.counted import counted
@@ -209,7 +209,7 @@ def _offer(host: Host, model: str, counts: _Counts, book: PriceBook, asked: dict
         n_epochs=epochs.n_epochs,
         billed_tokens=billed,
         training_usd=training,
-        use=use_of(model_prices(host, model, book=book), traffic, training_usd=training) if traffic else None,
+        use=_use(host, model, traffic, training, book) if traffic else None,
         last_training_day=dates.last_training_day,
         shutdown=dates.shutdown,
         notes=list(_notes(host, model, counts, book, tokens, has_price=training is not None, is_assumed=is_assumed)),
@@ -267,3 +267,8 @@ def _about_local(local: Plan | None) -> str:
     machine = local.machine
     energy = f", {machine.energy_kwh:.3f} kWh" if machine.energy_kwh is not None else ""
     return f"Your own machine: about {duration(machine.time_s)}, {size(machine.memory_bytes)} of memory{energy}."
+
+
+def _use(host: Host, model: str, traffic: Traffic, training_usd: Decimal | None, book: PriceBook) -> Use:
+    left = days_left(host, model, book=book)
+    return use_of(model_prices(host, model, book=book), traffic, training_usd=training_usd, days_left=left)

@@ -12,7 +12,7 @@ from rich.jupyter import JupyterMixin
 from ftclient.cost.book import PriceBook, to_text
 from ftclient.cost.epochs import Batch, Epochs, n_steps
 from ftclient.cost.notes import Note
-from ftclient.cost.prices import Price, model_prices
+from ftclient.cost.prices import Price, days_left, model_prices
 from ftclient.cost.tokens import Tokens
 from ftclient.errors import BudgetError
 from ftclient.hosts import Host
@@ -128,7 +128,8 @@ class Plan(JupyterMixin):
         traffic = traffic_of(self.tokens, self.n_examples, calls_per_day=calls_per_day, **usage)
         if self.host.is_local:
             return local_use(traffic)
-        return use_of(model_prices(self.host, self.model, book=book), traffic, training_usd=self.cost_usd)
+        prices, left = model_prices(self.host, self.model, book=book), days_left(self.host, self.model, book=book)
+        return use_of(prices, traffic, training_usd=self.cost_usd, days_left=left)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `ftclient plan --json` prints it."""

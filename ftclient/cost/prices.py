@@ -113,3 +113,9 @@ def base_of(model: str) -> str:
 def today() -> str:
     """Return the calendar's day in UTC as YYYY-MM-DD: days of that form compare as they follow each other."""
     return dt.datetime.now(dt.timezone.utc).date().isoformat()
+
+
+def days_left(host: Host, model: str, *, book: PriceBook | None = None) -> int | None:
+    """Return in how many days a model shuts down; None where no day is known."""
+    ends = shutdown_of(host, model, book=book)
+    return None if ends is None else (dt.date.fromisoformat(ends) - dt.date.fromisoformat(today())).days

@@ -99,6 +99,8 @@ class Use:
     """The untuned model's, with the examples in its prompt."""
     hosting_usd_per_day: Decimal | None
     unknown: tuple[str, ...] = ()
+    days_left: int | None = None
+    """Days until the host shuts the model down; None where no day is known."""
 
     @property
     def hosting_usd_per_month(self) -> Decimal | None:
@@ -162,6 +164,9 @@ class Use:
             return " ".join(["Whether it pays is not known.", *self.unknown])
         if self.break_even_days is not None and self.break_even_calls is not None:
             days, calls = counted(self.break_even_days, "day"), counted(self.break_even_calls, "call")
+            if self.days_left is not None and self.break_even_days > self.days_left:
+                end = counted(max(0, self.days_left), "day")
+                return f"It never pays: training would have paid for itself after {days}, and the model ends in {end}."
             return f"Training has paid for itself after {days}, or {calls}."
         if self.paying_calls_per_day is None:
             shown = f"with {counted(self.traffic.shots, 'example')} in its prompt" if self.traffic.shots else "as it is"
@@ -185,12 +190,15 @@ class Use:
             "base_usd_per_month": _text(self.base_usd_per_month),
             "break_even_days": self.break_even_days,
             "break_even_calls": self.break_even_calls,
+            "days_left": self.days_left,
             "verdict": self.verdict(),
         }
 
 
-def use_of(prices: ModelPrices | None, traffic: Traffic, *, training_usd: Decimal | None) -> Use:
-    """Return what using a tuned model costs, by the book of prices."""
+def use_of(
+    prices: ModelPrices | None, traffic: Traffic, *, training_usd: Decimal | None, days_left: int | None = None
+) -> Use:
+    """Return what using a tuned model costs, by the book of prices, as long as it is there."""
     prices = prices or ModelPrices()
     tuned = _per_call(prices.tuned, traffic.prompt_tokens, traffic.shared_tokens, traffic)
     base = _per_call(prices.base, traffic.base_prompt_tokens, traffic.base_shared_tokens, traffic)
@@ -208,6 +216,7 @@ def use_of(prices: ModelPrices | None, traffic: Traffic, *, training_usd: Decima
         base_usd_per_call=base,
         hosting_usd_per_day=None if hourly is None else hourly * HOURS_PER_DAY,
         unknown=tuple(dict.fromkeys(why for value, why in missing if value is None and why)),
+        days_left=days_left,
     )
 
 

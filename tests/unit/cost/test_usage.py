@@ -30,6 +30,14 @@ def test_a_month_is_calls_times_tokens_times_rates() -> None:
     assert use.verdict() == "Training has paid for itself after 5 days, or 4,546 calls."
 
 
+def test_what_ends_before_it_pays_never_pays() -> None:
+    traffic = Traffic(calls_per_day=1000, prompt_tokens=100, answer_tokens=10, shots=8, shot_tokens=100)
+    use = use_of(prices(), traffic, training_usd=Decimal(3), days_left=4)
+    assert use.verdict().startswith("It never pays: training would have paid for itself after 5 days")
+    assert "the model ends in 4 days" in use.verdict()
+    assert "has paid" in use_of(prices(), traffic, training_usd=Decimal(3), days_left=5).verdict()
+
+
 def test_a_long_common_start_is_charged_as_cached_on_both_sides() -> None:
     """1,100 common tokens are cached as 1,024: in steps of 128, and only from 1,024 on."""
     traffic = Traffic(calls_per_day=1, prompt_tokens=1200, answer_tokens=0, shared_tokens=1100)
