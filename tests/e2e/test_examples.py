@@ -66,6 +66,14 @@ def test_06_says_what_it_costs_without_a_host(tmp_path: Path) -> None:
     assert re.search(r"^local +smollm2-135m +\$0", printed, flags=re.MULTILINE)
 
 
+def test_14_compares_all_approaches(server: str, tmp_path: Path) -> None:
+    """On the simulated backend: that the verdicts are right is what `python -m tests.benchmarks compare` shows."""
+    printed = run("14_is_tuning_the_answer/compare.py", "handbook", home=tmp_path, FTCLIENT_BACKEND=server)
+    assert "Asking: fine-tuning (LoRA)" in printed
+    assert "Retrieval: 24 passages of 7 documents" in printed
+    assert "36 test questions" in printed
+
+
 def test_no_example_is_left_out() -> None:
     """Examples from 10 on have their tests beside what they show."""
     numbers = {path.name[:2] for path in EXAMPLES.glob("0[0-9]_*")}
