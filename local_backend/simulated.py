@@ -97,7 +97,7 @@ class SimulatedEngine:
                 points.reached(done, now=True)
                 return _stopped(task, signal, done, data, steps_per_epoch)
         tokens = data.tokens_per_epoch * task.hyperparameters.n_epochs
-        final = _model_dir(task, _final_step(task, total_steps, steps_per_epoch))
+        final = task.model_dir(_final_step(task, total_steps, steps_per_epoch))
         return Outcome(kind="succeeded", trained_tokens=tokens, model_dir=final)
 
     def forecast(self, task: Task, progress: MeasureProgress | None = None) -> Forecast:
@@ -269,13 +269,9 @@ class _ResumePoints:
             self._written_at = time.monotonic()
 
 
-def _model_dir(task: Task, step: int) -> Path:
-    return task.work_dir / "checkpoints" / f"step-{step}"
-
-
 def _write_model(task: Task, step: int) -> Path:
     """Write a model's folder whole: what it remembers is the training file itself."""
-    folder = _model_dir(task, step)
+    folder = task.model_dir(step)
     if folder.is_dir():
         return folder
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -318,7 +314,7 @@ def _write_checkpoint(task: Task, recorder: Recorder, step: int, total_steps: in
     recorder.checkpoint(step=step, model_dir=folder, metrics=metrics)
     old = step - _KEPT_EPOCHS * steps_per_epoch
     if old > 0:
-        shutil.rmtree(_model_dir(task, old), ignore_errors=True)
+        shutil.rmtree(task.model_dir(old), ignore_errors=True)
 
 
 def _final_step(task: Task, total_steps: int, steps_per_epoch: int) -> int:

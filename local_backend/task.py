@@ -67,6 +67,10 @@ class Task:
     work_dir: Path
     """The job's own folder; the engine keeps its resume point and writes its checkpoints below it."""
 
+    def model_dir(self, step: int) -> Path:
+        """Where the model of a step is kept."""
+        return self.work_dir / "checkpoints" / f"step-{step}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints
 from local_backend.engine.objective import Measured, Preference
+from local_backend.engine.pace import (
+    Between,
+    CancelledError,
+    evaluation_of,
+    final_step,
+    is_over,
+    is_resume_point_due,
+    listener,
+    note_best,
+    valid_every,
+)
 from local_backend.engine.rows import Row
 from local_backend.engine.samples import sample_answers
 from local_backend.engine.training import Run
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport
 
-RESUME_EVERY_S, RESUME_AT_EPOCHS_S = 45.0, 15.0
-"""A crash loses at most the steps since the last resume point; at least one a minute is promised. The end of an epoch
-is a good moment for one, unless the last is young: it takes as long as some steps."""
-SIGNAL_EVERY_S = 1.0
-VALID_BATCHES_PER_EPOCH = 4
-"""Validation batches an epoch when nobody chooses, but no more than one every ten steps."""
 MIN_MICRO_BATCH_TOKENS = 64
-
-
-class _CancelledError(Exception):
-    """The user cancelled in the middle of a step."""
 
 
 def train(run: Run, recorder: Recorder) -> Outcome:
@@ -36,7 +35,7 @@ def train(run: Run, recorder: Recorder) -> Outcome:
         JobError: The run diverged, ran out of memory or disk, or trains nothing.
     """
     progress = run.first_progress()
-    between = _listener(recorder)
+    between = listener(recorder)
     try:
         run.keep_frozen(between)
         _set_reference(run, between)
@@ -45,13 +44,13 @@ def train(run: Run, recorder: Recorder) -> Outcome:
         facts = {**run.facts(), **_restore_setting(run, progress)}
         recorder.started({**facts, "micro_batch_tokens": progress.micro_batch_tokens})
         return _loop(run, recorder, progress, between)
-    except _CancelledError:
+    except CancelledError:
         return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
 
 
-def _loop(run: Run, recorder: Recorder, progress: Progress, between: Callable[[], None]) -> Outcome:
+def _loop(run: Run, recorder: Recorder, progress: Progress, between: Between) -> Outcome:
     saved_at = time.monotonic()
-    while progress.step < run.total_steps and not _is_over(run, progress):
+    while progress.step < run.total_steps and not is_over(run.task, progress):
         started = time.monotonic()
         rows = run.step_rows(progress.step)
         rate = run.set_rate(progress.step)
@@ -77,23 +76,22 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Callable[[]
         )
         signal = recorder.step(report)
         if signal is Signal.CANCEL:
-            raise _CancelledError
+            raise CancelledError
         is_epoch_end = progress.step % run.steps_per_epoch == 0
         if is_epoch_end:
-            _note_best(progress, full_valid)
+            if full_valid is not None:
+                note_best(progress, full_valid.loss)
             _save_checkpoint(run, progress, recorder, report)
-        limit_s = min(RESUME_EVERY_S, RESUME_AT_EPOCHS_S if is_epoch_end else RESUME_EVERY_S)
-        if signal is Signal.PAUSE or time.monotonic() - saved_at > limit_s:
+        if signal is Signal.PAUSE or is_resume_point_due(saved_at, is_epoch_end=is_epoch_end):
             run.save_resume_point(progress)
             saved_at = time.monotonic()
         if signal is Signal.PAUSE and progress.step < run.total_steps:
-            snapshot = run.save_model(_model_dir(run, progress.step))
+            snapshot = run.save_model(run.task.model_dir(progress.step))
             return Outcome(kind="paused", trained_tokens=progress.trained_tokens, model_dir=snapshot)
         if is_epoch_end:
             _sample(run, progress, recorder, between)
 
-    keeps_best = (run.task.local.get("evaluation") or {}).get("keep_best") and progress.best_step
-    final = _model_dir(run, progress.best_step if keeps_best and progress.best_step else progress.step)
+    final = run.task.model_dir(final_step(run.task, progress))
     return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
 
 
@@ -113,7 +111,7 @@ def _restore_setting(run: Run, progress: Progress) -> dict[str, object]:
     return {"threads": threads, "resume_note": f"The last bits may differ from an uninterrupted run: {what}."}
 
 
-def _set_reference(run: Run, between: Callable[[], None]) -> None:
+def _set_reference(run: Run, between: Between) -> None:
     """DPO measures against the model as it stands before the first step, so before a resume point is loaded."""
     if isinstance(run.objective, Preference):
         run.objective.set_reference(
@@ -124,21 +122,7 @@ def _set_reference(run: Run, between: Callable[[], None]) -> None:
         )
 
 
-def _listener(recorder: Recorder) -> Callable[[], None]:
-    """Return what is called between packs: it hears of a cancel within about a second."""
-    asked_at = time.monotonic()
-
-    def listen() -> None:
-        nonlocal asked_at
-        if time.monotonic() - asked_at > SIGNAL_EVERY_S:
-            asked_at = time.monotonic()
-            if recorder.signal() is Signal.CANCEL:
-                raise _CancelledError
-
-    return listen
-
-
-def _gradients(run: Run, rows: list[Row], progress: Progress, between: Callable[[], None]) -> Measured:
+def _gradients(run: Run, rows: list[Row], progress: Progress, between: Between) -> Measured:
     """Compute a step's gradients; where memory runs out, again with half the tokens at once."""
     while True:
         run.network.clear_gradients()
@@ -179,13 +163,12 @@ def _clip(run: Run, sums: Measured, step: int) -> float:
     return norm
 
 
-def _evaluate(run: Run, progress: Progress, between: Callable[[], None]) -> tuple[Measured | None, Measured | None]:
+def _evaluate(run: Run, progress: Progress, between: Between) -> tuple[Measured | None, Measured | None]:
     """The validation batch and the whole validation file, where the step after `progress` asks for them."""
     if not run.valid_rows:
         return None, None
     step = progress.step + 1
-    every = (run.task.local.get("evaluation") or {}).get("every_steps")
-    every = every or min(10, max(1, run.steps_per_epoch // VALID_BATCHES_PER_EPOCH))
+    every = valid_every(evaluation_of(run.task).get("every_steps"), steps_per_epoch=run.steps_per_epoch)
     limit = progress.micro_batch_tokens
     batch = full = None
     if step % every == 0:
@@ -195,36 +178,18 @@ def _evaluate(run: Run, progress: Progress, between: Callable[[], None]) -> tupl
     return batch, full
 
 
-def _note_best(progress: Progress, full_valid: Measured | None) -> None:
-    if full_valid is None:
-        return
-    if progress.best_loss is None or full_valid.loss < progress.best_loss:
-        progress.best_loss, progress.best_step, progress.bad_epochs = full_valid.loss, progress.step, 0
-    else:
-        progress.bad_epochs += 1
-
-
-def _sample(run: Run, progress: Progress, recorder: Recorder, between: Callable[[], None]) -> None:
+def _sample(run: Run, progress: Progress, recorder: Recorder, between: Between) -> None:
     """Show what the model says by now in the job's details."""
-    n = (run.task.local.get("evaluation") or {}).get("samples") or 0
+    n = evaluation_of(run.task).get("samples") or 0
     if n and run.valid_rows:
         samples = sample_answers(run.network, run.template, run.valid_rows[:n], between=between)
         recorder.started({"samples": {"step": progress.step, "answers": samples}})
 
 
-def _is_over(run: Run, progress: Progress) -> bool:
-    patience = (run.task.local.get("evaluation") or {}).get("early_stopping_patience")
-    return patience is not None and progress.bad_epochs >= patience
-
-
 def _save_checkpoint(run: Run, progress: Progress, recorder: Recorder, report: StepReport) -> None:
-    folder = run.save_model(_model_dir(run, progress.step))
+    folder = run.save_model(run.task.model_dir(progress.step))
     names = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
     metrics = {name: getattr(report, name) for name in (*names, "full_valid_loss", "full_valid_mean_token_accuracy")}
     known = {name: value for name, value in metrics.items() if value is not None}
     recorder.checkpoint(step=progress.step, model_dir=folder, metrics=known)
     remove_old_checkpoints(folder.parent, keep=progress.best_step)
-
-
-def _model_dir(run: Run, step: int) -> Path:
-    return run.task.work_dir / "checkpoints" / f"step-{step}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,11 @@ from local_backend.engine.attention import plan_attention
 from local_backend.engine.device import Machine
 from local_backend.engine.frozen import FrozenStates
 from local_backend.engine.loss import Head, Rows, nll_gradient, score
+from local_backend.engine.pace import Between
 from local_backend.engine.packing import Pack, micro_batches, pack
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Rendered
 from local_backend.task import JobError
-
-Between = Callable[[], None]
 
 
 def _nothing() -> None:
@@ -198,17 +197,7 @@ def load_network(model_dir: Path, machine: Machine) -> Network:
     """
     import transformers
 
-    try:
-        with quiet():
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                model_dir, dtype=machine.dtype, local_files_only=True, use_safetensors=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        text = f"The model can't be loaded for training: {str(error)[:300]}"
-        raise JobError("model_not_supported", text, "model") from error
-    model.to(machine.device)
-    model.train()
-    network = Network(model, machine)
+    network = Network(load_trainable(transformers.AutoModelForCausalLM, model_dir, machine), machine)
     verify(network)
     return network
 
@@ -252,3 +241,20 @@ def _sums(rows: Rows, weights_R: torch.Tensor) -> Sums:
         hits=float((rows.hits_R.double().cpu() * weights_R).sum()),
         weight=float(weights_R.sum()),
     )
+
+
+def load_trainable(auto_class: Any, model_dir: Path, machine: Machine) -> Any:
+    """Load a model of one of transformers' auto classes from a folder of safetensors, ready to be trained.
+
+    Raises:
+        JobError: It can't be loaded.
+    """
+    try:
+        with quiet():
+            model = auto_class.from_pretrained(
+                model_dir, dtype=machine.dtype, local_files_only=True, use_safetensors=True
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        text = f"The model can't be loaded for training: {str(error)[:300]}"
+        raise JobError("model_not_supported", text, "model") from error
+    return model.to(machine.device).train()

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from local_backend.engine.checkpoint import whole_folder
-from local_backend.engine.network import Between, Network, Sums
+from local_backend.engine.network import Network, Sums
+from local_backend.engine.pace import Between
 from local_backend.engine.packing import Pack
 from local_backend.engine.rows import Row
 from local_backend.engine.template import Rendered

@@ -45,3 +45,10 @@ def rate_factor(step: int, *, total_steps: int, kind: str = "linear", warmup_sha
         return 1.0
     done = (step - n_warmup) / max(1, total_steps - n_warmup)
     return 1.0 - done if kind == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def factor_at(step: int, local: Mapping[str, Any], *, total_steps: int) -> float:
+    """Share of the peak rate at a step (from 0), by the `schedule` of a task's `local` options."""
+    schedule = local.get("schedule") or {}
+    kind, warmup_share = schedule.get("type", "linear"), schedule.get("warmup_share", 0.03)
+    return rate_factor(step, total_steps=total_steps, kind=kind, warmup_share=warmup_share)

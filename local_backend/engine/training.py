@@ -19,7 +19,7 @@ from local_backend.engine.matmul import uses_onednn
 from local_backend.engine.network import Network, load_network
 from local_backend.engine.objective import Objective, Preference, Supervised
 from local_backend.engine.rows import Row, read_rows, step_indices
-from local_backend.engine.schedule import rate_factor, resolve_rate
+from local_backend.engine.schedule import factor_at, resolve_rate
 from local_backend.engine.template import Rendered, Template
 from local_backend.engine.tuning import choose_weights, merge_adapters, save_whole
 from local_backend.engine.vision.network import load_vision_network
@@ -79,13 +79,7 @@ class Run:
 
     def set_rate(self, step: int) -> float:
         """Set the learning rate of a step (from 0) and return it."""
-        schedule = self.task.local.get("schedule") or {}
-        factor = rate_factor(
-            step,
-            total_steps=self.total_steps,
-            kind=schedule.get("type", "linear"),
-            warmup_share=schedule.get("warmup_share", 0.03),
-        )
+        factor = factor_at(step, self.task.local, total_steps=self.total_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * factor
         return self.rate * factor

@@ -7,6 +7,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from local_backend.engine import pace
 from local_backend.engine.classify import loop, packed, saving
 from local_backend.engine.classify.body import load_body
 from local_backend.engine.classify.data import read_data
@@ -159,7 +160,7 @@ class _Dying(Recording):
 
 @pytest.mark.parametrize("balance", ["none", "sampling"])
 def test_a_run_that_died_goes_on_to_the_very_same_bits(tmp_path, encoder, training, held, balance, monkeypatch):
-    monkeypatch.setattr(loop, "RESUME_EVERY_S", 0.02)
+    monkeypatch.setattr(pace, "RESUME_EVERY_S", 0.02)
     options = {"validation": held, "local": {"tune": {"type": "full"}, "classify": {"balance": balance}}, "n_epochs": 3}
     whole, straight = job(tmp_path / "whole", training, encoder, **options)
     task = task_of(tmp_path / "died", training, encoder, **options)

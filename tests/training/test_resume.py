@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from local_backend.engine import checkpoint, loop
+from local_backend.engine import checkpoint, loop, pace
 from local_backend.engine.training import prepare
 from local_backend.task import JobError, Signal
 from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
@@ -36,7 +36,7 @@ def validation(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _a_resume_point_at_every_step(monkeypatch):
-    monkeypatch.setattr(loop, "RESUME_EVERY_S", 0.0)
+    monkeypatch.setattr(pace, "RESUME_EVERY_S", 0.0)
 
 
 def run(task, base, recorder):

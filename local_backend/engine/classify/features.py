@@ -5,7 +5,7 @@ Shapes: B examples, T tokens, D width, W width of the features.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -14,11 +14,10 @@ from local_backend.engine.classify.body import ImageBody, TextBody
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.data import Row
 from local_backend.engine.classify.image_states import KeptImageStates, LiveImages, keep_image_states
+from local_backend.engine.pace import Between
 
 MOST_BYTES = 1 << 30
 """States that would take more are computed every time; features of whole examples are always kept."""
-
-Between = Callable[[], None]
 
 
 class Live:

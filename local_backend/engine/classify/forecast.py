@@ -16,10 +16,10 @@ from local_backend.engine.classify.findings import notes_of
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.labels import options_of
 from local_backend.engine.classify.layers import choose_parts
-from local_backend.engine.classify.loop import VALID_BATCHES_PER_EPOCH
 from local_backend.engine.classify.routing import classifier_dir
 from local_backend.engine.classify.run import machine_of, tune_of
 from local_backend.engine.classify.saving import read_labels
+from local_backend.engine.pace import VALID_BATCHES_PER_EPOCH
 from local_backend.engine.weights import ModelDir
 from local_backend.task import Forecast, JobError, Task, UserError
 

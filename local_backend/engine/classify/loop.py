@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,22 +17,24 @@ from local_backend.engine.checkpoint import Progress, load_resume_point, remove_
 from local_backend.engine.classify.augment import Augmentation
 from local_backend.engine.classify.body import ImageBody
 from local_backend.engine.classify.data import Row, one_hot, smoothed
-from local_backend.engine.classify.features import Between, KeptFeatures
+from local_backend.engine.classify.features import KeptFeatures
 from local_backend.engine.classify.image_states import LiveImages
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.metrics import Scores, calibration_error, fit_temperature, losses, macro, report
 from local_backend.engine.classify.run import MICRO_BATCH_TOKENS, Run, prepare
+from local_backend.engine.pace import (
+    Between,
+    CancelledError,
+    evaluation_of,
+    final_step,
+    is_over,
+    is_resume_point_due,
+    listener,
+    note_best,
+    valid_every,
+)
 from local_backend.engine.weights import ModelDir
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport, Task
-
-RESUME_EVERY_S, RESUME_AT_EPOCHS_S = 45.0, 15.0
-"""Seconds between resume points; at the end of an epoch one comes earlier."""
-SIGNAL_EVERY_S = 1.0
-VALID_BATCHES_PER_EPOCH = 4
-
-
-class _CancelledError(Exception):
-    """The user cancelled in the middle of a step."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,21 @@ def train(task: Task, *, base: ModelDir, kind: Kind, recorder: Recorder) -> Outc
         JobError: The data can't be used, or the run diverged.
     """
     progress = Progress()
-    between = _listener(recorder)
+    between = listener(recorder)
     try:
         run = prepare(task, base=base, kind=kind, between=between)
         found = load_resume_point(task.work_dir / "resume", parameters=run.parameters(), optimizer=run.optimizer)
         progress = found or Progress(setting=run.setting())
         recorder.started({**run.facts(), **_changes(run, progress)})
         return _loop(run, recorder, progress, between)
-    except _CancelledError:
+    except CancelledError:
         return Outcome(kind="cancelled", trained_tokens=progress.trained_tokens)
 
 
 def _loop(run: Run, recorder: Recorder, progress: Progress, between: Between) -> Outcome:
     saved_at = time.monotonic()
     epoch, order = -1, []
-    while progress.step < run.total_steps and not _is_over(run, progress):
+    while progress.step < run.total_steps and not is_over(run.task, progress):
         started = time.monotonic()
         if progress.step // run.steps_per_epoch != epoch:
             epoch = progress.step // run.steps_per_epoch
@@ -86,20 +87,18 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Between) ->
         extra = {"learning_rate": rate, "grad_norm": norm, "tokens": n_tokens, "seconds": time.monotonic() - started}
         signal = recorder.step(_report(run, progress.step, measured, valid, full, extra))
         if signal is Signal.CANCEL:
-            raise _CancelledError
+            raise CancelledError
         is_epoch_end = progress.step % run.steps_per_epoch == 0
         if is_epoch_end:
             _end_epoch(run, progress, recorder, measured, full)
-        limit_s = min(RESUME_EVERY_S, RESUME_AT_EPOCHS_S if is_epoch_end else RESUME_EVERY_S)
-        if signal is Signal.PAUSE or time.monotonic() - saved_at > limit_s:
+        if signal is Signal.PAUSE or is_resume_point_due(saved_at, is_epoch_end=is_epoch_end):
             run.save_resume_point(progress)
             saved_at = time.monotonic()
         if signal is Signal.PAUSE and progress.step < run.total_steps:
-            snapshot = run.save_model(_model_dir(run, progress.step))
+            snapshot = run.save_model(run.task.model_dir(progress.step))
             return Outcome(kind="paused", trained_tokens=progress.trained_tokens, model_dir=snapshot)
 
-    keeps_best = (run.task.local.get("evaluation") or {}).get("keep_best") and progress.best_step
-    final = _model_dir(run, progress.best_step if keeps_best and progress.best_step else progress.step)
+    final = run.task.model_dir(final_step(run.task, progress))
     return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
 
 
@@ -174,8 +173,7 @@ def _evaluate(run: Run, step: int, between: Between) -> tuple[Scores | None, Sco
     """A validation batch and the whole validation data, where a step (from 1) asks for them."""
     if not run.data.valid:
         return None, None
-    every = (run.task.local.get("evaluation") or {}).get("every_steps")
-    every = every or min(10, max(1, run.steps_per_epoch // VALID_BATCHES_PER_EPOCH))
+    every = valid_every(evaluation_of(run.task).get("every_steps"), steps_per_epoch=run.steps_per_epoch)
     batch = score(run, run.valid_batch(step // every - 1), between) if step % every == 0 else None
     full = score(run, run.data.valid, between) if step % run.steps_per_epoch == 0 else None
     return batch, full
@@ -216,31 +214,15 @@ def _end_epoch(run: Run, progress: Progress, recorder: Recorder, measured: Step,
     if full is not None:
         if run.options["calibrate"]:
             run.classifier.temperature = fit_temperature(full)
-        _note_best(progress, full)
+        note_best(progress, full.loss)
         metrics |= {"full_valid_loss": full.loss, "full_valid_mean_token_accuracy": full.accuracy}
-    folder = run.save_model(_model_dir(run, progress.step))
+    folder = run.save_model(run.task.model_dir(progress.step))
     recorder.checkpoint(step=progress.step, model_dir=folder, metrics=metrics)
     remove_old_checkpoints(folder.parent, keep=progress.best_step)
-    if full is not None and (progress.best_step == progress.step or not _keeps_best(run)):
+    if full is not None and (progress.best_step == progress.step or not evaluation_of(run.task).get("keep_best")):
         names = run.data.labels.names
         said = report(full, names, temperature=run.classifier.temperature)
         recorder.started({"classification": {"step": progress.step, **said}})
-
-
-def _keeps_best(run: Run) -> bool:
-    return bool((run.task.local.get("evaluation") or {}).get("keep_best"))
-
-
-def _note_best(progress: Progress, full: Scores) -> None:
-    if progress.best_loss is None or full.loss < progress.best_loss:
-        progress.best_loss, progress.best_step, progress.bad_epochs = full.loss, progress.step, 0
-    else:
-        progress.bad_epochs += 1
-
-
-def _is_over(run: Run, progress: Progress) -> bool:
-    patience = (run.task.local.get("evaluation") or {}).get("early_stopping_patience")
-    return patience is not None and progress.bad_epochs >= patience
 
 
 def _changes(run: Run, progress: Progress) -> dict[str, Any]:
@@ -250,21 +232,3 @@ def _changes(run: Run, progress: Progress) -> dict[str, Any]:
     if not changed:
         return {}
     return {"resume_note": f"The last bits may differ from an uninterrupted run: {', '.join(changed)}."}
-
-
-def _listener(recorder: Recorder) -> Between:
-    """Return what is called between batches: it hears of a cancel within about a second."""
-    asked_at = time.monotonic()
-
-    def listen() -> None:
-        nonlocal asked_at
-        if time.monotonic() - asked_at > SIGNAL_EVERY_S:
-            asked_at = time.monotonic()
-            if recorder.signal() is Signal.CANCEL:
-                raise _CancelledError
-
-    return listen
-
-
-def _model_dir(run: Run, step: int) -> Path:
-    return run.task.work_dir / "checkpoints" / f"step-{step}"

@@ -17,7 +17,7 @@ from local_backend.engine.classify.augment import Augmentation
 from local_backend.engine.classify.body import load_body
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.data import Data, Row, one_hot, read_data
-from local_backend.engine.classify.features import Between, Features, KeptFeatures, choose_features
+from local_backend.engine.classify.features import Features, KeptFeatures, choose_features
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.labels import epoch_order, options_of
 from local_backend.engine.classify.layers import Part, choose_parts, trained_parts
@@ -25,7 +25,8 @@ from local_backend.engine.classify.routing import classifier_dir
 from local_backend.engine.classify.warm import fit_last_layer
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.matmul import uses_onednn
-from local_backend.engine.schedule import rate_factor
+from local_backend.engine.pace import Between
+from local_backend.engine.schedule import factor_at
 from local_backend.engine.weights import ModelDir
 from local_backend.task import JobError, Task
 
@@ -85,13 +86,7 @@ class Run:
 
     def set_rates(self, step: int) -> float:
         """Set the learning rates of a step (from 0) and return the highest."""
-        schedule = self.task.local.get("schedule") or {}
-        factor = rate_factor(
-            step,
-            total_steps=self.total_steps,
-            kind=schedule.get("type", "linear"),
-            warmup_share=schedule.get("warmup_share", 0.03),
-        )
+        factor = factor_at(step, self.task.local, total_steps=self.total_steps)
         for group, part in zip(self.optimizer.param_groups, self.parts, strict=True):
             group["lr"] = part.rate * factor
         return max(part.rate for part in self.parts) * factor

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from local_backend.engine.forecast.costs import Costs
 from local_backend.engine.forecast.load import Load
 from local_backend.engine.forecast.size import Size
-from local_backend.engine.loop import RESUME_AT_EPOCHS_S, RESUME_EVERY_S, VALID_BATCHES_PER_EPOCH
+from local_backend.engine.pace import RESUME_AT_EPOCHS_S, RESUME_EVERY_S, valid_every
 
 RUNNER_S = 0.8
 """Until a runner has opened the store, looked at the files and taken the job, beside what its imports take."""
@@ -95,7 +95,7 @@ def _evaluation_s(course: Course, size: Size, costs: Costs) -> float:
     n_blocks = size.shape.n_blocks if course.once is None else size.trained_blocks
     whole_s = costs.forward.seconds(course.valid.work(size.shape, n_blocks=n_blocks))
     steps = course.load.steps
-    every = course.valid_every or min(10, max(1, steps // VALID_BATCHES_PER_EPOCH))
+    every = valid_every(course.valid_every, steps_per_epoch=steps)
     share = min(1.0, course.batch_size / course.n_valid)
     return whole_s * (1.0 + steps / every * share)
 

@@ -14,9 +14,8 @@ import torch
 
 from ftclient.data.decoding import decode
 from local_backend.engine.device import Machine
-from local_backend.engine.network import Network, verify
+from local_backend.engine.network import Network, load_trainable, verify
 from local_backend.engine.packing import Pack
-from local_backend.engine.quiet import quiet
 from local_backend.engine.vision.template import VisionTemplate
 from local_backend.task import JobError
 
@@ -96,16 +95,7 @@ def load_vision_network(
     import transformers
 
     check_tune(tune)
-    try:
-        with quiet():
-            model = transformers.AutoModelForImageTextToText.from_pretrained(
-                model_dir, dtype=machine.dtype, local_files_only=True, use_safetensors=True
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        text = f"The model can't be loaded for training: {str(error)[:300]}"
-        raise JobError("model_not_supported", text, "model") from error
-    model.to(machine.device)
-    model.train()
+    model = load_trainable(transformers.AutoModelForImageTextToText, model_dir, machine)
     network = VisionNetwork(model, machine, template)
     verify(network)
     return network

@@ -12,7 +12,7 @@ from pathlib import Path
 import local_backend.engine  # noqa: F401 - before torch: it sets OpenMP's wait policy
 
 # isort: split
-from local_backend.engine import loop
+from local_backend.engine import loop, pace
 from local_backend.engine.training import prepare
 from local_backend.engine.weights import ModelDir, weights_sha256
 from local_backend.task import Hyperparameters, ModelRef, Task
@@ -45,7 +45,7 @@ class Telling(Recording):
 def main() -> None:
     """Train and print."""
     folder, way, model, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-    loop.RESUME_EVERY_S = 0.0  # a resume point after every step
+    pace.RESUME_EVERY_S = 0.0  # a resume point after every step
     model_dir = (folder / model).resolve()
     base = ModelDir(path=model_dir, sha256=weights_sha256(model_dir), name=model)
     recorder = Telling()
