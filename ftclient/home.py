@@ -41,25 +41,25 @@ def client_tables(home: Path, *, schema: str, versioned: str, version: int) -> I
         FtclientError: The file cannot be used, or another version of ftclient wrote the tables.
     """
     path = home / "client.db"
-    try:
+    with failures_told(path):
         open_home(home)
         db = sqlite3.connect(path, timeout=30)
         try:
-            _prepare(db, schema=schema, versioned=versioned, version=version, path=path)
+            prepare_tables(db, path, schema=schema, versioned=versioned, version=version)
+            db.execute("PRAGMA synchronous = FULL")
             yield db
         finally:
             db.close()
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise FtclientError(
-            f"{path} cannot be used ({error}). Free some room or mend it, or choose another folder with --home or"
-            " FTCLIENT_HOME."
-        ) from error
 
 
-def _prepare(db: sqlite3.Connection, *, schema: str, versioned: str, version: int, path: Path) -> None:
+def prepare_tables(db: sqlite3.Connection, path: Path, *, schema: str, versioned: str, version: int) -> None:
+    """Make the tables of a part of `client.db` where they are missing, readable by their owner alone.
+
+    Raises:
+        FtclientError: Another version of ftclient wrote them.
+    """
     path.chmod(0o600)
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
     db.executescript(
         f"BEGIN IMMEDIATE; CREATE TABLE IF NOT EXISTS {versioned} (version INTEGER NOT NULL); {schema} COMMIT;"
     )
@@ -69,6 +69,20 @@ def _prepare(db: sqlite3.Connection, *, schema: str, versioned: str, version: in
     (found,) = db.execute(f"SELECT version FROM {versioned}").fetchone()  # noqa: S608
     if found != version:
         raise FtclientError(
-            f"{path} was written by another version of ftclient ({versioned}: {found}, this one reads {version}). "
-            "Update ftclient, or use another --home."
+            f"{path} was written by another version of ftclient (format {found}, this one reads {version})."
+            " Update ftclient, or use another --home."
         )
+
+
+@contextmanager
+def failures_told(path: Path) -> Iterator[None]:
+    """Say what a full disk, a damaged file or a folder that cannot be written mean for the user."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise FtclientError(
+            f"{path} cannot be used ({error}). Free some room or mend it, or choose another folder with"
+            " --home or FTCLIENT_HOME."
+        ) from error

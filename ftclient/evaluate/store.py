@@ -14,13 +14,11 @@ from typing import Any
 
 from typing_extensions import Self
 
-from ftclient.errors import FtclientError
 from ftclient.evaluate.questions import Answer, Call
-from ftclient.home import open_home
+from ftclient.home import failures_told, open_home, prepare_tables
 
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS answers_meta (version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, answer TEXT NOT NULL, asked_at REAL NOT NULL
 ) WITHOUT ROWID;
@@ -49,23 +47,14 @@ class AnswerStore:
     def __init__(self, home: Path) -> None:
         self._path = open_home(home) / "client.db"
         self._lock = threading.Lock()
-        with self._failures_told():
+        with failures_told(self._path):
             self._db = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
-            self._path.chmod(0o600)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            try:
+                prepare_tables(self._db, self._path, schema=_SCHEMA, versioned="answers_meta", version=VERSION)
+            except BaseException:
+                self._db.close()
+                raise
             self._db.execute("PRAGMA synchronous = NORMAL")
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            with self._db:
-                self._db.execute(
-                    "INSERT INTO answers_meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM answers_meta)", (VERSION,)
-                )
-            (version,) = self._db.execute("SELECT version FROM answers_meta").fetchone()
-        if version != VERSION:
-            self._db.close()
-            raise FtclientError(
-                f"The answers in {self._path} were written by another version of ftclient (format {version}, this one "
-                f"reads {VERSION}). Update ftclient, or use another --home."
-            )
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -77,7 +66,7 @@ class AnswerStore:
 
     def get(self, key: str) -> Answer | None:
         """Return the answer to what was asked before; None if it was not."""
-        with self._failures_told(), self._lock:
+        with failures_told(self._path), self._lock:
             row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -90,30 +79,10 @@ class AnswerStore:
         fields = asdict(replace(answer, is_stored=False))
         del fields["is_stored"]
         values = (key, model, json.dumps(fields), time.time())  # ASCII: models may write halves of surrogate pairs
-        with self._failures_told(), self._lock, self._db:
+        with failures_told(self._path), self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", values)
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._db.close()
-
-    def _failures_told(self) -> _FailuresTold:
-        return _FailuresTold(self._path)
-
-
-class _FailuresTold:
-    """Says what a full disk, a damaged file or a folder that cannot be written mean for the user."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, sqlite3.DatabaseError | OSError):
-            raise FtclientError(
-                f"{self._path} cannot be used ({error}). Free some room or mend it, or choose another folder with"
-                " --home or FTCLIENT_HOME."
-            ) from error

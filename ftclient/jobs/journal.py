@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftclient.errors import FtclientError
-from ftclient.home import open_home
+from ftclient.home import failures_told, open_home, prepare_tables
 
 LaunchState = Literal["intended", "created", "refused", "unknown"]
 
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS launches (
     run_id TEXT PRIMARY KEY, base_url TEXT NOT NULL, state TEXT NOT NULL, job_id TEXT, fingerprint TEXT NOT NULL,
     body TEXT NOT NULL, plan TEXT, created_at REAL NOT NULL, updated_at REAL NOT NULL, note TEXT
@@ -196,7 +194,7 @@ class Journal:
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        with self._failures_told():
+        with failures_told(self._path):
             db = sqlite3.connect(self._prepared(), timeout=30)
             try:
                 yield db
@@ -209,37 +207,14 @@ class Journal:
             db.execute("PRAGMA synchronous = FULL")
             yield db
 
-    @contextmanager
-    def _failures_told(self) -> Iterator[None]:
-        """Say what a full disk, a damaged file or a folder that cannot be written mean for the user."""
-        try:
-            yield
-        except sqlite3.IntegrityError:
-            raise
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise FtclientError(
-                f"{self._path} cannot be used ({error}). Free some room or mend it, or choose another folder with"
-                " --home or FTCLIENT_HOME."
-            ) from error
-
     def _prepared(self) -> Path:
         if self._ready:
             return self._path
         open_home(self._path.parent)
         db = sqlite3.connect(self._path, timeout=30)
         try:
-            self._path.chmod(0o600)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-            with db:
-                db.execute("INSERT INTO meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM meta)", (VERSION,))
-            (version,) = db.execute("SELECT version FROM meta").fetchone()
+            prepare_tables(db, self._path, schema=_SCHEMA, versioned="meta", version=VERSION)
         finally:
             db.close()
-        if version != VERSION:
-            raise FtclientError(
-                f"{self._path} was written by another version of ftclient (format {version}, this one reads {VERSION})."
-                " Update ftclient, or use another --home."
-            )
         self._ready = True
         return self._path
