@@ -11,13 +11,13 @@ keep/
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ftclient.data.digest import sha256_of
 from ftclient.data.new_file import new_file
 from ftclient.errors import DataError
 from ftclient.home import open_home
@@ -107,12 +107,3 @@ class KeepFolder:
 def safe_name(text: str) -> str:
     """Return a name for a file: `ft:gpt-4o:acme::a1` -> `ft_gpt-4o_acme__a1`."""
     return re.sub(r"[^A-Za-z0-9.-]", "_", text)[:150].lstrip(".") or "_"
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

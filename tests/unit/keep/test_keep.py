@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ftclient import DPO, BackendError, Client, DataError, Dataset, FtclientError, Supervised, UnsupportedError, hosts
+from ftclient.data.digest import sha256_of
 from ftclient.keep.download import save
-from ftclient.keep.folder import KeepFolder, sha256_of
+from ftclient.keep.folder import KeepFolder
 from ftclient.keep.golden import agreement, compare_with_golden, cost_usd, prompts_of, record
 from ftclient.keep.inventory import inventory
 from ftclient.keep.page import page
