@@ -224,7 +224,8 @@ def test_jobs_are_listed_newest_first_and_found_by_metadata(api, upload):
 
 
 def test_the_same_key_creates_a_job_once(api, upload):
-    body = {"model": MODEL, "training_file": upload(examples(10)), "metadata": {"key": "once"}}
+    # The job waits to be moved on: one that ends by itself may have ended before it is cancelled.
+    body = {"model": MODEL, "training_file": upload(examples(10)), "metadata": {"key": "once"}, **by_hand()}
     headers = {"Idempotency-Key": f"job-{time.time_ns()}"}
     first = api.fine_tuning.jobs.create(**body, extra_headers=headers)
     api.fine_tuning.jobs.cancel(first.id)
