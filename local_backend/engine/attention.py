@@ -11,7 +11,7 @@ Shapes: T tokens of the pack, H query heads, G key/value heads, D head size, N r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -55,6 +55,14 @@ class Plan:
     pack: Pack
     longest: int
     """Tokens of the longest sequence."""
+    _masks: dict[tuple[int | None, torch.device], torch.Tensor] = field(default_factory=dict, repr=False)
+
+    def mask(self, window: int | None, device: torch.device) -> torch.Tensor:
+        """Which token (row) sees which (column), as T x T booleans; made once for all layers."""
+        kind = window, device
+        if kind not in self._masks:
+            self._masks[kind] = _visible(self.pack, window=window).to(device)
+        return self._masks[kind]
 
 
 GROUPED_TOKENS = 128
@@ -96,7 +104,7 @@ def attend_densely(
     softcap: float | None = None,
 ) -> torch.Tensor:
     """The same with a mask of T x T: for sliding windows, capped scores and devices without a faster way."""
-    mask_TT = visible(plan.pack, window=window).to(q_THD.device)
+    mask_TT = plan.mask(window, q_THD.device)
     n_repeats = q_THD.shape[1] // k_TGD.shape[1]
     q_HTD = q_THD.transpose(0, 1)
     k_HTD, v_HTD = (x.transpose(0, 1).repeat_interleave(n_repeats, dim=0) for x in (k_TGD, v_TGD))
@@ -108,8 +116,7 @@ def attend_densely(
     return (weights_HTT @ v_HTD).transpose(0, 1)
 
 
-def visible(pack: Pack, *, window: int | None = None) -> torch.Tensor:
-    """Which token (row) sees which (column), as T x T booleans."""
+def _visible(pack: Pack, *, window: int | None) -> torch.Tensor:
     n = pack.n_tokens
     mask_TT = torch.zeros(n, n, dtype=torch.bool)
     for run in pack.runs:

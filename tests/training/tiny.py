@@ -128,10 +128,10 @@ def tiny_tokenizer(template=_TEMPLATE):
     return tokenizer
 
 
-def tiny_folder(folder):
-    """A model on disk, with tokenizer and chat template."""
+def tiny_folder(folder, **sizes):
+    """A model on disk, with tokenizer and chat template; `sizes` replace those of tiny models."""
     torch.manual_seed(0)
-    sizes = {**_SIZES, "vocab_size": 259, "bos_token_id": 0, "eos_token_id": 2}
+    sizes = {**_SIZES, "vocab_size": 259, "bos_token_id": 0, "eos_token_id": 2, **sizes}
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, tie_word_embeddings=True))
     with torch.no_grad():  # as transformers starts them, weights this few could learn nothing
         model.model.embed_tokens.weight.mul_(20.0)
