@@ -124,3 +124,10 @@ def test_formulas_are_read_before_they_are_needed(graders):
     multi = {"type": "multi", "name": "m", "graders": {"exact": CHECK}, "calculate_output": "exact + other"}
     with pytest.raises(openai.BadRequestError, match="there is no grader 'other'"):
         graders.validate(grader=multi)
+
+
+def test_a_grade_that_nobody_can_call_is_refused_before_it_is_run(graders):
+    nested = "def outer():\n    def grade(sample, item):\n        return 1.0\n    return grade"
+    for call in (graders.validate, lambda grader: graders.run(grader=grader, model_sample="x")):
+        with pytest.raises(openai.BadRequestError, match="grade in line 2 is inside of a function or class"):
+            call(grader={"type": "python", "name": "nested", "source": nested})

@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from ftclient.errors import DataError
 from ftclient.evaluate.graders.formula import Formula
+from ftclient.evaluate.graders.source import check_source
 from ftclient.evaluate.graders.templates import variables_of
 
 MOST_SOURCE_BYTES = 256_000
@@ -149,7 +150,10 @@ class LabelModel(_Asked):
 
 
 class PythonGrader(_Kind):
-    """What a function `grade(sample, item)` returns."""
+    """What a function `grade(sample, item)` at the top level of the source returns.
+
+    Where the code runs, and the little that it can still find out, is in `sandbox`.
+    """
 
     type: Literal["python"]
     source: str = Field(min_length=1)
@@ -158,17 +162,9 @@ class PythonGrader(_Kind):
     @field_validator("source")
     @classmethod
     def _has_grade(cls, value: str) -> str:
-        import ast
-
         if len(value.encode()) > MOST_SOURCE_BYTES:
             raise ValueError(f"the source is longer than {MOST_SOURCE_BYTES:,} bytes")
-        try:
-            found = ast.parse(value)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"the source cannot be read as Python: {error}") from error
-        names = [node.name for node in ast.walk(found) if isinstance(node, ast.FunctionDef)]
-        if "grade" not in names:
-            raise ValueError("the source must define a function grade(sample, item)")
+        check_source(value)
         return value
 
 

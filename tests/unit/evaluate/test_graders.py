@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from ftclient.errors import DataError
 from ftclient.evaluate.graders import Means, ModelQuestion, ModelReply, Sample, grade, parse_grader, passes, read_grader
+from ftclient.evaluate.graders.kinds import TextSimilarity
 from ftclient.evaluate.graders.similarity import similarity, words
 from ftclient.evaluate.graders.templates import TemplateError, fill
 
@@ -43,6 +46,10 @@ SCORE = {
 }
 LABEL = {**{key: SCORE[key] for key in ("model", "input")}, "type": "label_model", "name": "l"}
 LABEL |= {"labels": ["good", "very good", "bad"], "passing_labels": ["good", "very good"]}
+
+
+def python(source):
+    return {"type": "python", "source": source}
 
 
 def reward(grader, text, *, means=None, **item):
@@ -109,6 +116,35 @@ def test_similarities_see_the_words_of_japanese():
     for metric in ("bleu", "gleu", "meteor", "rouge_1", "rouge_l", "fuzzy_match"):
         near, far = similarity(metric, "犬が走る。", "犬が歩く。"), similarity(metric, "空は青い。", "犬が歩く。")
         assert 0 <= far < near < 1, metric
+
+
+ALL_SIMILARITIES = get_args(TextSimilarity.model_fields["evaluation_metric"].annotation)
+
+
+@pytest.mark.parametrize("metric", ALL_SIMILARITIES)
+@pytest.mark.parametrize(
+    ("text", "reference", "expected"),
+    [
+        ("", "", 1),
+        (" \n", "\u3000", 1),
+        ("", "Paris", 0),
+        ("Paris", "", 0),
+        (" ", "東京", 0),
+        ("...", "", 0),
+        ("", "👍", 0),
+        ("👍", "👍", 1),
+    ],
+)
+def test_empty_texts_are_alike_and_like_nothing_else(metric, text, reference, expected):
+    found = reward({**LIKE, "evaluation_metric": metric}, text, answer=reference)
+    assert (found.reward, dict(found.errors)) == (pytest.approx(expected, abs=1e-5), {})
+
+
+@pytest.mark.parametrize("metric", sorted(set(ALL_SIMILARITIES) - {"cosine"}))
+def test_signs_alone_are_like_themselves_only(metric):
+    assert similarity(metric, "!!!", "???") == 0
+    assert similarity(metric, "!!", " !! ") == 1
+    assert similarity(metric, "...", "a word") == similarity(metric, "a word", "...") == 0
 
 
 def test_the_guides_multi_grader_gives_half_for_a_wrong_email():
@@ -195,6 +231,13 @@ def test_graders_that_cannot_work_are_refused_by_field(change, words):
         ({**SCORE, "input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "something else than text"),
         ({"type": "python", "source": "def grade("}, "cannot be read as Python"),
         ({"type": "python", "source": "def score(sample, item): return 1"}, "must define a function grade"),
+        (python("def make():\n    def grade(sample, item): return 1\n    return grade"), "grade in line 2 is inside"),
+        (python("class Grader:\n    def grade(self, sample, item): return 1"), "define grade(sample, item) at the top"),
+        (python("async def grade(sample, item): return 1"), "must define a function grade"),
+        (python("def grade(sample): return 1"), "grade in line 1 must take two arguments"),
+        (python("def grade(sample, item, more): return 1"), "must take two arguments"),
+        (python("def grade(sample, item, *, more): return 1"), "must take two arguments"),
+        (python("def grade(s, i): return 1\ndef grade(s): return 1"), "grade in line 2 must take two arguments"),
         (
             {"type": "python", "source": "def grade(sample, item): return 1\n" + "#" * 256_000},
             "longer than 256,000 bytes",
@@ -206,6 +249,20 @@ def test_what_is_wrong_inside_is_said(grader, words):
     with pytest.raises(DataError) as raised:
         read_grader(grader, source="g.json")
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def grade(sample, item): return 1",
+        "def grade(sample, item, scale=1.0, **more): return scale",
+        "def grade(*both): return 1",
+        "try:\n    import math\nexcept ImportError:\n    def grade(*a): return 0\nelse:\n    def grade(*a): return 1",
+        "class Other:\n    def grade(self): return 1\ndef grade(sample, item): return Other().grade()",
+    ],
+)
+def test_sources_whose_grade_can_be_called_are_taken(source):
+    assert parse_grader(python(source)).source == source
 
 
 def judge(text: str, asked: list[ModelQuestion] | None = None, **more: object) -> Means:
