@@ -1,4 +1,9 @@
-"""How alike two texts are, from 0 to 1, by the libraries that define the measures."""
+"""How alike two texts are, from 0 to 1, by the libraries that define the measures.
+
+On texts that have nothing to compare the libraries disagree (two empty texts are 0 to rapidfuzz's WRatio and to
+rouge-score, and an error to others), and OpenAI's guide says nothing. Here it is the same for all measures: two such
+texts are alike (1) if they are the same but for white space around them, and nothing is like such a text otherwise (0).
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,9 @@ def words(text: str) -> list[str]:
 def similarity(metric: str, text: str, reference: str) -> float:
     """Return how alike `text` is to `reference`, from 0 to 1.
 
+    Two empty texts are alike (1), an empty text and another are not (0). The same holds for texts without a single
+    letter or digit, but for the cosine, since embeddings know signs and emoji too.
+
     Args:
         metric: fuzzy_match (rapidfuzz's WRatio, as in OpenAI's own example), bleu (up to four words, smoothed by NLTK's
             method 1), gleu, meteor (words and their stems, no synonyms), rouge_1 to rouge_5 or rouge_l (F-measures), or
@@ -37,10 +45,21 @@ def similarity(metric: str, text: str, reference: str) -> float:
     Raises:
         MissingDependencyError: The extra `evaluate` is not installed.
     """
+    is_empty = _is_blank if metric == "cosine" else _is_wordless
+    if is_empty(text) or is_empty(reference):
+        return float(text.strip() == reference.strip())
     try:
         return float(_METRICS[metric](text, reference))
     except ImportError as error:
         raise MissingDependencyError(INSTALL) from error
+
+
+def _is_blank(text: str) -> bool:
+    return not text.strip()
+
+
+def _is_wordless(text: str) -> bool:
+    return not words(text)
 
 
 def _fuzzy(text: str, reference: str) -> float:
@@ -52,18 +71,14 @@ def _fuzzy(text: str, reference: str) -> float:
 def _bleu(text: str, reference: str) -> float:
     from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 
-    ours, theirs = words(text), words(reference)
-    if not ours or not theirs:
-        return float(ours == theirs)
     smooth = SmoothingFunction().method1
-    return float(sentence_bleu([theirs], ours, smoothing_function=smooth, auto_reweigh=True))
+    return float(sentence_bleu([words(reference)], words(text), smoothing_function=smooth, auto_reweigh=True))
 
 
 def _gleu(text: str, reference: str) -> float:
     from nltk.translate.gleu_score import sentence_gleu
 
-    ours, theirs = words(text), words(reference)
-    return float(sentence_gleu([theirs], ours)) if ours and theirs else float(ours == theirs)
+    return float(sentence_gleu([words(reference)], words(text)))
 
 
 class _NoSynonyms:
@@ -76,10 +91,7 @@ class _NoSynonyms:
 def _meteor(text: str, reference: str) -> float:
     from nltk.translate.meteor_score import single_meteor_score
 
-    ours, theirs = words(text), words(reference)
-    if not ours or not theirs:
-        return float(ours == theirs)
-    return float(single_meteor_score(theirs, ours, wordnet=_NoSynonyms()))
+    return float(single_meteor_score(words(reference), words(text), wordnet=_NoSynonyms()))
 
 
 class _Tokenizer:
