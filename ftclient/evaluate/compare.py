@@ -208,7 +208,7 @@ class Comparison(JupyterMixin):
 
     def _difference(self, first: str, other: str) -> Difference:
         a, b, metric = self.main.values[first], self.main.values[other], self.main.metric
-        interval, p_value = stats.paired_bootstrap(a, b, metric.total)
+        interval, p_value = _paired(a, b, metric)
         rights = list(zip(self.right(first), self.right(other), strict=True))
         mended = [i for i, (before, after) in enumerate(rights) if after and not before]
         broken = [i for i, (before, after) in enumerate(rights) if before and not after]
@@ -229,10 +229,32 @@ class Comparison(JupyterMixin):
 
 def _figure(measured: Measured, model: str) -> Figure:
     metric, values = measured.metric, measured.values[model]
-    value = metric.total(values)
-    if metric.total is mean and all(each in (0, 1) for each in values):
+    value, bounds = metric.total(values), _bounds(measured.metric, values)
+    if metric.total is mean and bounds == (0, 1) and all(each in (0, 1) for each in values):
         return Figure(value=value, interval=stats.wilson(round(sum(values)), len(values)))
-    return Figure(value=value, interval=stats.bootstrap(values, metric.total))
+    found = stats.bootstrap(values, metric.total)
+    if bounds is not None:
+        found = stats.with_unseen(found, value, n=metric.n_behind(values), bounds=bounds)
+    return Figure(value=value, interval=found)
+
+
+def _bounds(metric: Metric, values: Sequence[Any]) -> Interval | None:
+    """The metric's bounds, if these values keep to them: code that grades may give any number."""
+    if metric.bounds is None:
+        return None
+    bounds = Interval(*metric.bounds)
+    keeps = metric.total is not mean or bounds.low <= min(values) <= max(values) <= bounds.high
+    return bounds if keeps else None
+
+
+def _paired(a: Sequence[Any], b: Sequence[Any], metric: Metric) -> tuple[Interval, float]:
+    """The interval and p-value of a difference; where all questions differ alike, resampling alone knows no width."""
+    found, p_value = stats.paired_bootstrap(a, b, metric.total)
+    bounds = _bounds(metric, [*a, *b])
+    if bounds is None or found.low < found.high:
+        return found, p_value
+    most = bounds.high - bounds.low
+    return stats.with_unseen(found, found.low, n=metric.n_behind(a), bounds=Interval(-most, most)), p_value
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -95,7 +95,9 @@ def value_of(first_place: Verdict, second_place: Verdict) -> float:
 
 
 def measured(values: Mapping[str, Sequence[float]], *, first: str) -> Measured:
-    """Return the preferences as a metric: in which share of questions a model's answer is preferred to the first's."""
+    """Return the preferences as a metric: in which share of questions a model's answer is preferred to the first's.
+
+    The first has no figure of its own: nobody is preferred to themselves, and nothing was asked.
+    """
     metric = Metric(name="preferred", title=f"preferred to {first}", right_from=None)
-    n = len(next(iter(values.values())))
-    return Measured(metric=metric, values={first: [TIE] * n, **values})
+    return Measured(metric=metric, values=values)

@@ -126,6 +126,19 @@ def macro_f1(pairs: Sequence[tuple[str, str]]) -> float:
     return sum(2 * hits[label] / (n + given[label]) for label, n in wanted.items()) / len(wanted)
 
 
+def n_behind_macro_f1(pairs: Sequence[tuple[str, str]]) -> float:
+    """Return how many evenly spread questions would say as much of the macro F1: Kish's effective sample size.
+
+    Each label counts the same, so that the few questions of a rare one weigh more; where all labels are as frequent it
+    is the number of questions.
+
+    Args:
+        pairs: Expected and given label of each question.
+    """
+    counts = Counter(expected for expected, _ in pairs).values()
+    return len(counts) ** 2 / sum(1 / n for n in counts)
+
+
 def perplexity(scored: Sequence[tuple[float, int]]) -> float:
     """Return the perplexity over answers.
 

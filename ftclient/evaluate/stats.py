@@ -32,6 +32,25 @@ def wilson(n_hits: int, n: int) -> Interval:
     return Interval(low, 1.0 if n_hits == n else min(1.0, middle + half))
 
 
+def with_unseen(found: Interval, value: float, *, n: float, bounds: Interval) -> Interval:
+    """Return an interval that leaves room for answers of a kind that did not show up.
+
+    Resampling draws from what was seen: where all answers are alike it gives no width at all, and 30 right ones of 30
+    would be certain. What did not show up in n questions may still be a share of 1 - n / (n + z^2) of all: Wilson's
+    bound for 0 of n (the "rule of three", 3 / n, is its rougher form; Hanley and Lippman-Hand 1983). Such answers can
+    be as good or bad as the bounds allow, and the figure moves with them. For 1 and 0 the result is Wilson's interval.
+
+    Args:
+        found: The bootstrap's interval.
+        value: The figure.
+        n: How many questions it rests on.
+        bounds: Between which values the figure lies in any case.
+    """
+    known = n / (n + _Z * _Z)
+    low, high = (known * value + (1 - known) * bound for bound in bounds)
+    return Interval(max(bounds.low, min(found.low, low)), min(bounds.high, max(found.high, high)))
+
+
 def bootstrap(values: Sequence[_Item], total: Total[_Item]) -> Interval:
     """Return the percentile bootstrap's interval of a figure over questions.
 
@@ -46,6 +65,9 @@ def bootstrap(values: Sequence[_Item], total: Total[_Item]) -> Interval:
 def paired_bootstrap(a: Sequence[_Item], b: Sequence[_Item], total: Total[_Item]) -> tuple[Interval, float]:
     """Return the interval of `total(b) - total(a)` over the same questions, and the two-sided p-value of no difference.
 
+    The p-value is no smaller than 2 in 2^k, where k questions came out differently: if nothing but chance decided which
+    of the two gets which result, they would all fall to one side that often (Fisher's exact permutation test).
+
     Args:
         a: What each question gave for one model.
         b: The same for another, in the same order.
@@ -58,7 +80,9 @@ def paired_bootstrap(a: Sequence[_Item], b: Sequence[_Item], total: Total[_Item]
         differences.append(total([b[i] for i in chosen]) - total([a[i] for i in chosen]))
     below = sum(each <= 0 for each in differences) / N_RESAMPLES
     above = sum(each >= 0 for each in differences) / N_RESAMPLES
-    return _percentiles(differences), min(1.0, max(2 * min(below, above), 1 / N_RESAMPLES))
+    n_unlike = sum(before != after for before, after in zip(a, b, strict=True))
+    least = max(2.0 ** (1 - n_unlike), 1 / N_RESAMPLES)
+    return _percentiles(differences), min(1.0, max(2 * min(below, above), least))
 
 
 def mcnemar(n_better: int, n_worse: int) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ftclient.evaluate import metrics
-from ftclient.evaluate.graders import Grader, LabelModel
+from ftclient.evaluate.graders import Grader, LabelModel, ScoreModel
 from ftclient.evaluate.graders.kinds import StringCheck
 from ftclient.evaluate.graders.similarity import words
 from ftclient.evaluate.questions import Answer, Question
@@ -38,6 +38,10 @@ class Metric:
     is_share: bool = True
     """Printed as a percentage."""
     lower_is_better: bool = False
+    bounds: tuple[float, float] | None = (0.0, 1.0)
+    """Between which values the figure lies; None where it has no bounds."""
+    n_behind: Callable[[Sequence[Any]], float] = len
+    """How many questions the figure rests on, given what each of them gave."""
     right_from: float | None = 1.0
     """From where on an answer counts as right; None: this figure says nothing of single answers."""
 
@@ -64,7 +68,9 @@ EXACT = Metric(name="exact_match", title="exact match", is_binary=True)
 VALID_JSON = Metric(name="valid_json", title="valid JSON", is_binary=True)
 FIELDS = Metric(name="field_accuracy", title="fields right")
 ACCURACY = Metric(name="accuracy", title="accuracy", is_binary=True)
-MACRO_F1 = Metric(name="macro_f1", title="macro F1", total=metrics.macro_f1, right_from=None)
+MACRO_F1 = Metric(
+    name="macro_f1", title="macro F1", total=metrics.macro_f1, n_behind=metrics.n_behind_macro_f1, right_from=None
+)
 CALLS = Metric(name="call_match", title="calls right", is_binary=True)
 CALL_NAMES = Metric(name="call_names", title="tools right", is_binary=True)
 CALL_ARGUMENTS = Metric(name="call_arguments", title="arguments right")
@@ -76,6 +82,7 @@ PERPLEXITY = Metric(
     total=metrics.perplexity,
     is_share=False,
     lower_is_better=True,
+    bounds=None,
     right_from=None,
 )
 
@@ -106,6 +113,8 @@ def metric_of(grader: Grader) -> Metric:
         title=grader.name,
         is_binary=is_binary,
         is_share=is_binary,
+        # Rewards of code and formulas may be any number; as a rule they are from 0 to 1, and intervals look whether.
+        bounds=grader.range if isinstance(grader, ScoreModel) else (0.0, 1.0),
         right_from=line if line is not None else 1.0 if is_binary else 0.5,
     )
 

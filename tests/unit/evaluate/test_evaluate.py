@@ -15,12 +15,14 @@ import pytest
 from ftclient import BudgetError, Client, DataError, Dataset, UnavailableError, UnsupportedError, hosts
 from ftclient.cost.book import PriceBook
 from ftclient.errors import FtclientError
-from ftclient.evaluate import judge
-from ftclient.evaluate.compare import Comparison
+from ftclient.evaluate import judge, stats
+from ftclient.evaluate.compare import Comparison, Figure, Measured
 from ftclient.evaluate.evaluation import Wishes
+from ftclient.evaluate.graders import parse_grader
 from ftclient.evaluate.pace import Pace
 from ftclient.evaluate.questions import Answer, questions_of
 from ftclient.evaluate.store import AnswerStore
+from ftclient.evaluate.task import metric_of
 from tests.e2e.serving import simulated_server
 from tests.faults.proxy import Fault, FaultProxy
 
@@ -309,7 +311,9 @@ def test_a_judge_that_always_says_a_prefers_nobody(counted):
     proxy.choose = lambda _: Fault(edit=lambda body: re.sub(rb'"content":"You said: \{.*?"(?=,"refusal)', said, body))
     found = client.evaluate(Dataset(map(example, range(3))), models=[MODEL, tuned], judge=MODEL)
     preferred = next(each for each in found.measured if each.metric.name == "preferred")
-    assert preferred.values == {MODEL: [0.5] * 3, tuned: [0.5] * 3}
+    assert preferred.values == {tuned: [0.5] * 3}
+    assert "preferred" not in found.scores[0].figures
+    assert found.scores[1].figures["preferred"].interval.low < 0.4  # three ties are not half for certain
     assert n_asked(proxy) == 6 + 2 * 3
 
 
@@ -355,6 +359,48 @@ def test_labels_are_tested_by_mcnemar():
     score = found.scores[0]
     assert (score.figures["accuracy"].value, score.figures["macro_f1"].value) == (0.5, pytest.approx(1 / 3))
     assert score.figures["accuracy"].interval == pytest.approx((0.2993, 0.7007), abs=1e-4)
+
+
+def figures_of(expected: list[str], given: list[str]) -> dict[str, Figure]:
+    questions = questions_of([example(number, text) for number, text in enumerate(expected)])
+    (score,) = Comparison(questions=questions, given={"m": [Answer(text=text) for text in given]}).scores
+    return dict(score.figures)
+
+
+def test_no_figure_is_shown_as_certain():
+    tickets = ['{"queue": "TIP", "product": 1}'] * 30
+    certain = stats.wilson(30, 30)
+    for given, value, interval in ((tickets, 1.0, certain), (["no JSON"] * 30, 0.0, stats.wilson(0, 30))):
+        found = figures_of(tickets, given)["field_accuracy"]
+        assert (found.value, found.interval) == (value, pytest.approx(interval))
+    half = figures_of(tickets, ['{"queue": "TIP"}'] * 30)["field_accuracy"]
+    assert half.interval.low < 0.45 < half.value < 0.55 < half.interval.high
+    labels = ["red", "green"] * 15
+    assert figures_of(labels, labels)["macro_f1"].interval == pytest.approx(certain)
+    assert figures_of(labels, ["?"] * 30)["macro_f1"].interval == pytest.approx(stats.wilson(0, 30))
+    rare = ["red"] * 28 + ["green"] * 2
+    assert figures_of(rare, rare)["macro_f1"].interval.low < 0.7 < figures_of(rare, rare)["accuracy"].interval.low
+
+
+def test_no_difference_is_shown_as_certain():
+    (same,) = compared(30, mended=0, broken=0).differences
+    assert same.interval == pytest.approx((-same.interval.high, 0.1135), abs=1e-4)
+    (all_mended,) = compared(30, mended=30, broken=0).differences
+    assert all_mended.interval == pytest.approx((0.7729, 1.0), abs=1e-4)
+    assert all_mended.is_real
+    (few,) = compared(3, mended=3, broken=0).differences
+    assert not few.is_real
+
+
+def test_rewards_keep_to_the_graders_range_where_they_do():
+    score = {"type": "score_model", "model": "m", "range": [1, 5], "input": [{"role": "user", "content": "?"}]}
+    code = {"type": "python", "source": "def grade(sample, item): return 3"}
+    questions = questions_of([example(number) for number in range(30)])
+    for grader, low in ((score, 5 - 4 * 0.1135), (code, 5.0)):
+        rewards = Measured(metric=metric_of(parse_grader(grader)), values={"m": [5.0] * 30})
+        given = {"m": [Answer(text="")] * 30}
+        (found,) = Comparison(questions=questions, given=given, extra=[rewards], leads=True).scores
+        assert found.figures["grader"].interval == pytest.approx((low, 5.0), abs=1e-3)
 
 
 def test_answers_are_kept_for_their_owner_alone_and_damage_is_told(tmp_path):
