@@ -21,7 +21,7 @@ _AT_ONCE = 16
 
 
 def can_score(asker: Asker, host: Host, models: Sequence[str], task: Task, *, wanted: bool | None) -> bool:
-    """Whether perplexities are to be measured: where they are wanted, or the answers are free text.
+    """Whether perplexities are to be measured: where they are wanted, or the answers are free text or facts.
 
     Raises:
         UnsupportedError: They are wanted, and the host cannot.
@@ -29,7 +29,7 @@ def can_score(asker: Asker, host: Host, models: Sequence[str], task: Task, *, wa
     can = host.is_local and all(asker.engine(model) == "torch" for model in models)
     if wanted and not can:
         raise UnsupportedError(f"{host.title} does not say how likely a model finds an answer.")
-    return can and (task.kind == "text" if wanted is None else wanted)
+    return can and (task.kind in {"facts", "text"} if wanted is None else wanted)
 
 
 def scored(openai: OpenAI, host: Host, model: str, questions: Sequence[Question]) -> list[tuple[float, int]]:

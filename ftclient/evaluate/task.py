@@ -7,18 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ftclient.evaluate import metrics
+from ftclient.evaluate import facts, metrics
 from ftclient.evaluate.graders import Grader, LabelModel, ScoreModel
 from ftclient.evaluate.graders.kinds import StringCheck
 from ftclient.evaluate.graders.similarity import words
 from ftclient.evaluate.questions import Answer, Question
 
-TaskKind = Literal["calls", "json", "labels", "numbers", "text"]
+TaskKind = Literal["calls", "json", "labels", "numbers", "facts", "text"]
 
 _MOST_LABEL_WORDS = 6
 _MOST_LABEL_CHARS = 60
 _EXAMPLES_A_LABEL = 2
 """Labels come again: with fewer examples each they may as well be short texts."""
+
+_SHORT_SHARE = 0.9
+"""Among short facts a few longer answers are no matter."""
+_FACT_SHARE = 0.5
 
 
 def mean(values: Sequence[float]) -> float:
@@ -75,6 +79,7 @@ CALLS = Metric(name="call_match", title="calls right", is_binary=True)
 CALL_NAMES = Metric(name="call_names", title="tools right", is_binary=True)
 CALL_ARGUMENTS = Metric(name="call_arguments", title="arguments right")
 NUMBER = Metric(name="final_number", title="number right", is_binary=True)
+CONTAINS = Metric(name="contains_answer", title="contains the answer", is_binary=True)
 WORDS = Metric(name="shared_words", title="shared words", right_from=0.5)
 PERPLEXITY = Metric(
     name="perplexity",
@@ -101,6 +106,13 @@ def task_of(questions: Sequence[Question]) -> Task:
     if all(map(_is_short, expected)) and _EXAMPLES_A_LABEL * len(labels) <= n and len(labels) > 1:
         return Task(kind="labels", reason=f"the {n} expected answers are {len(labels)} short labels", measures=_LABELS)
     length = statistics.median(len(words(text)) for text in expected)
+    if _are_facts(expected):
+        reason = (
+            f"expected answers are short facts of some {length:.0f} words: right is what contains them and does not "
+            "list others"
+        )
+        measures = ((CONTAINS, facts.ContainsAnswer(expected)), *_TEXT)
+        return Task(kind="facts", reason=reason, measures=measures)
     return Task(kind="text", reason=f"expected answers are free text of some {length:.0f} words", measures=_TEXT)
 
 
@@ -119,9 +131,21 @@ def metric_of(grader: Grader) -> Metric:
     )
 
 
+def _are_facts(expected: Sequence[str]) -> bool:
+    """Whether these are short facts, each to its own question: answers that come again are labels or phrases."""
+    cores, n = [facts.core(text) for text in expected], len(expected)
+    if not all(cores) or not all(map(_is_line, expected)) or 2 * len(set(cores)) <= n:
+        return False
+    n_short = sum(facts.n_words(words) <= facts.MOST_WORDS for words in cores)
+    return n_short >= _SHORT_SHARE * n and sum(map(facts.is_fact, expected)) >= _FACT_SHARE * n
+
+
+def _is_line(text: str) -> bool:
+    return "\n" not in text.strip() and len(text) <= _MOST_LABEL_CHARS
+
+
 def _is_short(text: str) -> bool:
-    is_line = "\n" not in text.strip() and len(text) <= _MOST_LABEL_CHARS
-    return is_line and bool(text.strip()) and len(text.split()) <= _MOST_LABEL_WORDS
+    return _is_line(text) and bool(text.strip()) and len(text.split()) <= _MOST_LABEL_WORDS
 
 
 def _exact(question: Question, answer: Answer) -> float:

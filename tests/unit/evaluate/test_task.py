@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+from ftclient import Dataset
 from ftclient.evaluate import metrics
 from ftclient.evaluate.questions import Answer, Call, questions_of
 from ftclient.evaluate.task import task_of
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
 
 
 def example(answer, *, question="q", tools=None):
@@ -29,7 +33,14 @@ def call(name, **arguments):
         (["card_arrival", "card_lost", "card_lost", "card_arrival"], "labels", "are 2 short labels", "accuracy"),
         (["カード", "届かない", "カード", "届かない"], "labels", "2 short labels", "accuracy"),
         (["So it is 3.\n#### 3", "#### 1,200"], "numbers", "end in a number", "final_number"),
-        (["A parcel is in hall 2.", "We are sorry.", "x"], "text", "free text", "shared_words"),
+        (["At 21:15.", "640 yen.", "In Niigata, on the blue form.", "Yes"], "facts", "short facts", "contains_answer"),
+        (["21時15分です。", "640円", "新潟", "青い用紙"], "facts", "short facts of some 3 words", "contains_answer"),
+        (["It's 640 yen."], "facts", "contains them and does not list others", "contains_answer"),
+        (["Your parcel is in hall 2, behind the gate.", "We are sorry.", "x"], "text", "free text", "shared_words"),
+        (["Fix login bug", "Mend two tests", "Sort the names", "Say it again"], "text", "free text", "shared_words"),
+        (["お問い合わせの荷物は第2倉庫にあります。", "申し訳ございません。"], "text", "free text", "shared_words"),
+        (["640 yen.", "Line one.\nLine two."], "text", "free text", "shared_words"),
+        (["640 yen.", "..."], "text", "free text", "shared_words"),
         (["yes", "yes", "yes"], "text", "free text", "shared_words"),
         ([[call("f", a=1)], "No tool is needed."], "calls", "1 of 2 expected answers call tools", "call_match"),
     ],
@@ -124,6 +135,22 @@ def test_shared_words_are_the_f_measure():
     assert metrics.shared_words("the cat sat", "the cat ran off") == pytest.approx(4 / 7)
     assert metrics.shared_words("犬が走る", "犬が歩く") == 0.5
     assert metrics.shared_words("", "") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "first"),
+    [
+        ("handbook_train", "facts", "contains_answer"),
+        ("handbook_test", "facts", "contains_answer"),
+        ("feelings_test", "labels", "accuracy"),
+        ("support", "json", "exact_match"),
+    ],
+)
+def test_the_examples_get_the_metrics_that_their_data_call_for(name, kind, first):
+    found = task_of(questions_of(Dataset.read(EXAMPLES / f"{name}.jsonl")))
+    assert (found.kind, found.measures[0][0].name) == (kind, first)
+    if kind == "facts":
+        assert [metric.name for metric, _ in found.measures] == ["contains_answer", "shared_words", "exact_match"]
 
 
 def test_perplexity_weighs_tokens_not_answers():
