@@ -16,6 +16,7 @@ import signal
 import struct
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -36,18 +37,18 @@ _X86_64 = (
     *range(16),
     # ioctl pread readv writev access pipe select sched_yield mremap madvise dup dup2 nanosleep getpid exit uname fcntl
     *(16, 17, 19, 20, 21, 22, 23, 24, 25, 28, 32, 33, 35, 39, 60, 63, 72),
-    # getcwd readlink gettimeofday getrusage sysinfo times, ids, sigaltstack arch_prctl gettid time futex
-    *(79, 89, 96, 98, 99, 100, 102, 104, 107, 108, 110, 131, 158, 186, 201, 202),
-    # sched_getaffinity getdents64 set_tid_address restart_syscall, clocks, exit_group openat newfstatat readlinkat
-    *(204, 217, 218, 219, 228, 229, 230, 231, 257, 262, 267),
+    # getcwd gettimeofday getrusage sysinfo times, ids, sigaltstack arch_prctl gettid time futex
+    *(79, 96, 98, 99, 100, 102, 104, 107, 108, 110, 131, 158, 186, 201, 202),
+    # sched_getaffinity getdents64 set_tid_address restart_syscall, clocks, exit_group openat newfstatat
+    *(204, 217, 218, 219, 228, 229, 230, 231, 257, 262),
     # faccessat pselect6 ppoll set_robust_list dup3 pipe2 getcpu getrandom membarrier statx rseq faccessat2
     *(269, 270, 271, 273, 292, 293, 309, 318, 324, 332, 334, 439),
 )
 _AARCH64 = (
     # getcwd dup dup3 fcntl ioctl faccessat openat close pipe2 getdents64 lseek read write readv writev pread64
     *(17, 23, 24, 25, 29, 48, 56, 57, 59, 61, 62, 63, 64, 65, 66, 67),
-    # pselect6 ppoll readlinkat newfstatat fstat exit exit_group set_tid_address futex set_robust_list nanosleep, clocks
-    *(72, 73, 78, 79, 80, 93, 94, 96, 98, 99, 101, 113, 114, 115),
+    # pselect6 ppoll newfstatat fstat exit exit_group set_tid_address futex set_robust_list nanosleep, clocks
+    *(72, 73, 79, 80, 93, 94, 96, 98, 99, 101, 113, 114, 115),
     # sched_getaffinity sched_yield restart_syscall, signals, times uname getrusage getcpu gettimeofday, ids, sysinfo
     *(123, 124, 128, 132, 134, 135, 139, 153, 160, 165, 168, 169, 172, 173, 174, 175, 176, 177, 178, 179),
     # brk munmap mremap mmap mprotect madvise getrandom membarrier statx rseq faccessat2
@@ -73,6 +74,19 @@ def _checked(result: int, door: str) -> int:
     if result < 0:
         raise JailError(f"{door} cannot be set up: {os.strerror(ctypes.get_errno())}")
     return result
+
+
+def imported(folders: list[str]) -> list[str]:
+    """Return where packages lie that were imported from these folders: those that were asked for, and what they need.
+
+    Packages import parts of one another as late as when a function is called.
+    """
+    found = set()
+    for name in list(sys.modules):
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if spec is not None and "." not in name:
+            found |= {*(spec.submodule_search_locations or ()), *([spec.origin] if spec.has_location else ())}
+    return sorted(place for place in found if Path(place).parent.as_posix() in folders)
 
 
 def shut_files(readable: list[str], *, listable: list[str]) -> None:
@@ -184,9 +198,12 @@ def main() -> None:
         sys.path[:] = job["path"]
         for name in job["imports"]:
             __import__(name)
+        for name in job["parts"]:
+            with suppress(Exception):  # what is wrong with it is raised again where the code itself imports it
+                __import__(name)
         os.environ.clear()
         shut_limits(job["limits"])
-        shut_files(job["readable"], listable=job["listable"])
+        shut_files([*job["readable"], *imported(job["packages"])], listable=job["listable"])
         shut_calls(job["machine"])
     except (JailError, ImportError, OSError, ValueError) as error:
         outcome = {"refused": f"{type(error).__name__}: {error}" if isinstance(error, ImportError) else str(error)}

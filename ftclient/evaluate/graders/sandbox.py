@@ -3,7 +3,14 @@
 The code runs in a process of its own (`jail`): Landlock takes away files and TCP, a seccomp filter everything else that
 is not computing (sockets, processes, threads, other processes' memory, privileges), rlimits bound processor time and
 memory, and this side ends the process when its time is over. What the code may still read are the folders of Python's
-own library and of the packages that it imports. Where one of these cannot be had, the grader is refused.
+own library, of the packages that it imports, and of what those import. Where one of these cannot be had, the grader is
+refused.
+
+What stays visible: whether a path exists, and what `stat` says of it (size, owner, times), but not what is in a file or
+folder, nor where a link leads. Landlock does not cover `stat`, and answers otherwise for a file that is shut than for
+one that is not there; a filter of system calls sees no paths. Python's imports need both, also in the midst of a run
+(`strptime` imports `_strptime`, say), so that taking them away would break honest graders. Nothing but the reward, or
+the text of an error, leaves the process.
 """
 
 from __future__ import annotations
@@ -113,15 +120,18 @@ def run_python(
 
 
 def _surroundings(source: str, limits: Limits) -> dict[str, Any]:
-    imports = _imports_of(source)
+    named = _named_in(source)
+    imports = _to_import(named)
     paths = sysconfig.get_paths()
     standard = {os.path.realpath(paths[kind]) for kind in ("stdlib", "platstdlib")}
     packages = [os.path.realpath(place) for name in imports if name in _PACKAGES and (place := _folder_of(name))]
-    roots = dict.fromkeys(str(Path(place).parent) for place in packages)
+    roots = list(dict.fromkeys(str(Path(place).parent) for place in packages))
     return {
         "imports": imports,
+        "parts": [name for name in named if _is_part(name)],
         "listable": sorted(standard),
-        "readable": [*_parts_of(standard), *packages],
+        "readable": _parts_of(standard),
+        "packages": roots,
         "path": [*sorted(standard), *(f"{place}/lib-dynload" for place in sorted(standard)), *roots],
         "machine": platform.machine(),
         "limits": {name: int(value) for name, value in asdict(limits).items()},
@@ -134,15 +144,26 @@ def _parts_of(folders: Iterable[str]) -> list[str]:
     return [str(place) for place in places if place.name not in _INSTALLED and place.exists()]
 
 
-def _imports_of(source: str) -> list[str]:
-    """The packages to import before the doors are shut: native code is loaded from places that are shut later."""
+def _named_in(source: str) -> list[str]:
+    """What the source imports, and what it takes out of that, which may be modules too."""
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.append(node.module)
-    tops = dict.fromkeys(name.partition(".")[0] for name in found)
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return list(dict.fromkeys(found))
+
+
+def _is_part(name: str) -> bool:
+    """Whether a name may be a module within a package that is offered; those with an underscore are not for others."""
+    top, *inner = name.split(".")
+    return top in _PACKAGES and bool(inner) and not any(part.startswith(("_", "*")) for part in inner)
+
+
+def _to_import(named: Iterable[str]) -> list[str]:
+    """The packages to import before the doors are shut: native code is loaded from places that are shut later."""
+    tops = dict.fromkeys(name.partition(".")[0] for name in named)
     wanted = [*sorted(_NATIVE), *(name for name in tops if name in _PACKAGES)]
     return [name for name in wanted if importlib.util.find_spec(name)]
 

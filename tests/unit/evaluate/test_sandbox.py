@@ -59,6 +59,21 @@ def test_the_standard_library_works_inside():
     assert run(body).reward == 2027.0
 
 
+@shut_in
+@pytest.mark.parametrize(
+    "body",
+    [
+        "from rouge_score import rouge_scorer as r\nreturn r.RougeScorer(['rouge1']).score('a', 'a c')['rouge1'][1]",
+        "import rouge_score.rouge_scorer as r\nreturn r.RougeScorer(['rouge1']).score('a b', 'b c')['rouge1'].recall",
+        "import numpy\nreturn float(numpy.ma.mean([0, 1]))",
+        "from nltk.metrics.distance import edit_distance\nreturn edit_distance('a', 'b') / 2",
+        "try:\n  import numpy.no_such_part\nexcept ImportError:\n  return 0.5",
+    ],
+)
+def test_packages_find_their_own_parts_and_each_other_after_the_doors_are_shut(body):
+    assert run(body).reward == 0.5
+
+
 FILES = ["/etc/passwd", "/proc/self/environ", "/proc/1/environ", "/dev/zero", "/root", "/var", "/home", "."]
 
 
@@ -74,7 +89,11 @@ def test_the_users_own_files_are_neither_read_nor_written(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("canary")
     secret.chmod(0o644)
+    link = tmp_path / "old-link"
+    link.symlink_to("/canary/of/a/link")
     tries = [
+        f"import os\nreturn len(os.readlink({str(link)!r}))",
+        f"import os\nreturn len(os.listdir({str(tmp_path)!r}))",
         f"return len(open({str(secret)!r}).read())",
         f"open({str(tmp_path / 'new')!r}, 'w')",
         f"import os\nos.unlink({str(secret)!r})",
@@ -89,7 +108,7 @@ def test_the_users_own_files_are_neither_read_nor_written(tmp_path):
         found = run(body)
         assert found.reward is None, body
         assert "PermissionError" in found.error, body
-    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old-link", "secret.txt"]
     assert secret.read_text() == "canary"
     assert secret.stat().st_mode & 0o777 == 0o644
 
