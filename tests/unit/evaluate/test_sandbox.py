@@ -63,7 +63,7 @@ def test_the_standard_library_works_inside():
 @pytest.mark.parametrize(
     "body",
     [
-        "from rouge_score import rouge_scorer as r\nreturn r.RougeScorer(['rouge1']).score('a', 'a c')['rouge1'][1]",
+        "from rouge_score import rouge_scorer as r\nreturn r.RougeScorer(['rouge1']).score('a', 'a c')['rouge1'][0]",
         "import rouge_score.rouge_scorer as r\nreturn r.RougeScorer(['rouge1']).score('a b', 'b c')['rouge1'].recall",
         "import numpy\nreturn float(numpy.ma.mean([0, 1]))",
         "from nltk.metrics.distance import edit_distance\nreturn edit_distance('a', 'b') / 2",
