@@ -115,8 +115,19 @@ class Outcomes(JupyterMixin):
         }
 
     def to_html(self, path: Path | str | None = None, *, title: str = "", lang: str = "en") -> str:
-        """Return one page with all answers and filters, and write it to `path` if one is given."""
-        return self.comparison.to_html(path, title=title, lang=lang)
+        """Return one page with the verdict, all answers, and filters, and write it to `path` if one is given.
+
+        Args:
+            path: Where to.
+            title: What was compared: the file's name, say.
+            lang: `en` or `ja`: the language of the page's own words; reasons are in English.
+        """
+        from ftclient.approaches.page import page
+
+        text = page(self, title=title, lang=lang)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def __repr__(self) -> str:
         """The figures, without any text of the data."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CLOSE = 0.03
 """Approaches this near to each other are told apart by effort alone, unless chance is no likely reason."""
 
-_ADVICE: dict[ApproachName, str] = {
+ADVICE: dict[ApproachName, str] = {
     "base": "Do not tune: the base model does this already.",
     "examples": "Do not tune: put examples into the prompt.",
     "rag": "Do not tune: let the model read your documents (RAG).",
@@ -25,7 +25,7 @@ _ADVICE: dict[ApproachName, str] = {
     "lora": "Fine-tune with LoRA.",
     "full": "Fine-tune all weights.",
 }
-_NOTHING_HELPS = "Do not tune yet: nothing that was tried clearly helps the base model."
+NOTHING_HELPS = "Do not tune yet: nothing that was tried clearly helps the base model."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def judge(outcomes: Outcomes) -> Verdict:
         *_costs(choice, best),
         *_doubts(outcomes),
     ]
-    advice = _ADVICE[choice.name] if choice.name != "base" or _reaches(outcomes, choice) else _NOTHING_HELPS
+    advice = ADVICE[choice.name] if choice.name != "base" or _reaches(outcomes, choice) else NOTHING_HELPS
     return Verdict(choice=choice.name, advice=advice, reasons=reasons)
 
 

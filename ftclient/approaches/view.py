@@ -25,10 +25,15 @@ def render(outcomes: Outcomes) -> RenderableType:
     """Return the table of approaches, best first, and the verdict with its reasons."""
     verdict = outcomes.verdict
     reasons = [Padding(Text(f"- {reason}"), (0, 0, 0, 2), expand=False) for reason in verdict.reasons]
-    left_out = [Text(f"Not tried: {TITLES[name]}. {why}", style="dim") for name, why in outcomes.skipped.items()]
+    left_out = [Text(each, style="dim") for each in not_tried(outcomes)]
     return Group(
         _table(outcomes), *_retrieval(outcomes), *left_out, Text(), Text(verdict.advice, style="bold"), *reasons
     )
+
+
+def not_tried(outcomes: Outcomes) -> list[str]:
+    """Return in words which approaches were left out, and why."""
+    return [f"Not tried: {TITLES[name]}. {why}" for name, why in outcomes.skipped.items()]
 
 
 def _table(outcomes: Outcomes) -> Table:
@@ -49,7 +54,12 @@ def _table(outcomes: Outcomes) -> Table:
         value = (figure_text(outcome.figure.value, metric), "bold")
         figure = Text.assemble(_bar(outcome.figure, is_share=metric.is_share), value, (f" ({low}-{high})", "dim"))
         table.add_row(
-            outcome.title, figure, f"{outcome.alone:.0%}", _training(outcome), _call(outcome), _prompt(outcome)
+            outcome.title,
+            figure,
+            f"{outcome.alone:.0%}",
+            training_text(outcome),
+            call_text(outcome),
+            prompt_text(outcome),
         )
     return table
 
@@ -61,19 +71,22 @@ def _bar(figure: Figure, *, is_share: bool = True) -> str:
     return "━" * full + " " * (_BAR_CELLS - full) + " "
 
 
-def _training(outcome: Outcome) -> str:
+def training_text(outcome: Outcome) -> str:
+    """Return how long training took, and what it cost."""
     if outcome.trained is None:
         return "-"
     money = f" ${outcome.trained.cost_usd:.2f}" if outcome.trained.cost_usd else ""
     return f"{clock(outcome.trained.seconds)}{money}"
 
 
-def _call(outcome: Outcome) -> str:
+def call_text(outcome: Outcome) -> str:
+    """Return how long an answer takes, and what it costs."""
     seconds = "-" if outcome.latency_s is None else f"{outcome.latency_s:.2f} s"
     return f"{seconds} ${outcome.call_usd:.5f}" if outcome.call_usd else seconds
 
 
-def _prompt(outcome: Outcome) -> str:
+def prompt_text(outcome: Outcome) -> str:
+    """Return how long prompts are."""
     return "-" if outcome.prompt_tokens is None else f"{outcome.prompt_tokens:,.0f} tokens"
 
 

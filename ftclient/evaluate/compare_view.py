@@ -24,10 +24,12 @@ def render(comparison: Comparison) -> RenderableType:
     return Group(_scores(comparison), *differences, *notes, Text(), *_samples(comparison))
 
 
-def refusals(comparison: Comparison) -> list[str]:
+def refusals(
+    comparison: Comparison, *, said: str = "{model}: {n} refused questions count as wrong: {why}"
+) -> list[str]:
     """Return how many questions the host refused, and why the first of them, for each model that has any."""
     return [
-        f"{score.model}: {score.n_refused} refused questions count as wrong: {_first_refusal(comparison, score)}"
+        said.format(model=score.model, n=score.n_refused, why=_first_refusal(comparison, score))
         for score in comparison.scores
         if score.n_refused
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,26 @@ LANGS = tuple(WORDS)
 _HERE = Path(__file__).parent
 
 
-def page(comparison: Comparison, *, title: str = "", lang: str = "en") -> str:
-    """Return the page as a string of HTML, in a language of `LANGS`.
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """What a page says beyond the comparison itself."""
+
+    advice: str
+    """What to do; in the page's language, if `page_words` has it."""
+    reasons: Sequence[str] = ()
+    """Why, in English."""
+    columns: Sequence[tuple[str, Mapping[str, str]]] = ()
+    """More of each model, beside the figures: a title, and a text by the model's name."""
+
+
+def page(comparison: Comparison, *, title: str = "", lang: str = "en", lead: Lead | None = None) -> str:
+    """Return the page as a string of HTML.
+
+    Args:
+        comparison: What models answered.
+        title: What was evaluated.
+        lang: One of `LANGS`.
+        lead: What stands above.
 
     Raises:
         ValueError: The page does not speak this language.
@@ -38,8 +57,9 @@ def page(comparison: Comparison, *, title: str = "", lang: str = "en") -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(name)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"{_head(comparison, title or words['title'], words)}\n{_scores(comparison, words)}\n"
-        f"{_differences(comparison, words)}\n{_notes(comparison)}\n{_filters(comparison, words)}\n"
+        f"{_head(comparison, title or words['title'], words)}\n{_lead(lead, words)}\n"
+        f"{_scores(comparison, words, lead.columns if lead else ())}\n"
+        f"{_differences(comparison, words)}\n{_notes(comparison, words)}\n{_filters(comparison, words)}\n"
         f'<noscript><p class="card">{escape(words["script"])}</p></noscript>\n'
         '<p id="count" class="soft" role="status"></p>\n<div id="list"></div>\n'
         f'<button id="more" type="button" hidden>{escape(words["more"])}</button>\n</main>\n'
@@ -94,25 +114,42 @@ def _head(comparison: Comparison, title: str, words: Mapping[str, str]) -> str:
     )
 
 
-def _scores(comparison: Comparison, words: Mapping[str, str]) -> str:
+def _lead(lead: Lead | None, words: Mapping[str, str]) -> str:
+    if lead is None:
+        return ""
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in lead.reasons)
+    return (
+        f'<section class="card lead"><h2>{escape(called(lead.advice, words))}</h2>'
+        f'<ul lang="en">{reasons}</ul></section>'
+    )
+
+
+def _scores(comparison: Comparison, words: Mapping[str, str], columns: Sequence[tuple[str, Mapping[str, str]]]) -> str:
     metrics = [measured.metric for measured in comparison.measured]
     with_cost = any(score.cost_usd for score in comparison.scores)
     with_seconds = any(map(is_remote, comparison.scores))
     names = [words["model"], *(called(metric.title, words) for metric in metrics)]
     names += [words[name] for name, shown in (("seconds", with_seconds), ("cost", with_cost)) if shown]
+    names += [called(name, words) for name, _ in columns]
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = "".join(_row(score, metrics, with_seconds=with_seconds, with_cost=with_cost) for score in comparison.scores)
+    rows = "".join(
+        _row(score, metrics, with_seconds=with_seconds, with_cost=with_cost, more=[texts for _, texts in columns])
+        for score in comparison.scores
+    )
     return (
         f'<section class="card scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         f'<p class="soft">{escape(words["interval"])}</p></section>'
     )
 
 
-def _row(score: Score, metrics: list[Metric], *, with_seconds: bool, with_cost: bool) -> str:
+def _row(
+    score: Score, metrics: list[Metric], *, with_seconds: bool, with_cost: bool, more: Sequence[Mapping[str, str]]
+) -> str:
     cells = "".join(f"<td>{_figure(score.figures.get(metric.name), metric)}</td>" for metric in metrics)
     seconds = f"<td>{'-' if score.median_s is None else f'{score.median_s:.2f}'}</td>" if with_seconds else ""
     cost = f"<td>{'-' if score.cost_usd is None else f'${score.cost_usd:.4f}'}</td>" if with_cost else ""
-    return f'<tr><th scope="row">{escape(score.model)}</th>{cells}{seconds}{cost}</tr>'
+    others = "".join(f"<td>{escape(texts[score.model])}</td>" for texts in more)
+    return f'<tr><th scope="row">{escape(score.model)}</th>{cells}{seconds}{cost}{others}</tr>'
 
 
 def _figure(figure: Figure | None, metric: Metric) -> str:
@@ -153,8 +190,9 @@ def _difference(each: Difference, metric: Metric, words: Mapping[str, str]) -> s
     return f'<b class="{key}">{escape(said)}</b> <span class="soft">{escape(detail)}</span>'
 
 
-def _notes(comparison: Comparison) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in (*refusals(comparison), *comparison.notes))
+def _notes(comparison: Comparison, words: Mapping[str, str]) -> str:
+    refused = refusals(comparison, said=words["refused"])
+    items = "".join(f"<li>{escape(note)}</li>" for note in (*refused, *comparison.notes))
     return f'<ul class="card verdicts worse">{items}</ul>' if items else ""
 
 
