@@ -347,6 +347,23 @@ def test_a_comparison_names_what_was_mended_and_broken_and_whether_it_is_chance(
     assert not chance.is_real
 
 
+def test_facts_are_compared_by_what_contains_them_and_shared_words_stand_beside():
+    facts = [f"At {number + 100} yen." for number in range(12)]
+    questions = questions_of([example(number, text) for number, text in enumerate(facts)])
+    given = {
+        "listing": [Answer(text=" ".join(facts))] * 12,
+        "talking": [Answer(text=f"Thank you for asking! I think that it is {text[3:-1]} at most.") for text in facts],
+    }
+    found = Comparison(questions=questions, given=given)
+    (difference,) = found.differences
+    assert (difference.metric, difference.test) == ("contains_answer", "McNemar's exact test")
+    assert [score.figures["contains_answer"].value for score in found.scores] == [0.0, 1.0]
+    assert difference.is_real
+    assert list(difference.mended) == list(range(12))
+    listing, talking = (score.figures["shared_words"].value for score in found.scores)
+    assert 0 < listing < talking < 0.5  # which would call all of them wrong
+
+
 def test_labels_are_tested_by_mcnemar():
     rows = [example(number, ["red", "green"][number % 2]) for number in range(20)]
     questions = questions_of(rows)
