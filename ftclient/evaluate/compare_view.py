@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ftclient.evaluate.page_words import WORDS
+
 if TYPE_CHECKING:
     from ftclient.evaluate.compare import Comparison, Difference, Figure, Score
     from ftclient.evaluate.task import Metric
@@ -24,9 +26,7 @@ def render(comparison: Comparison) -> RenderableType:
     return Group(_scores(comparison), *differences, *notes, Text(), *_samples(comparison))
 
 
-def refusals(
-    comparison: Comparison, *, said: str = "{model}: {n} refused questions count as wrong: {why}"
-) -> list[str]:
+def refusals(comparison: Comparison, *, said: str = WORDS["en"]["refused"]) -> list[str]:
     """Return how many questions the host refused, and why the first of them, for each model that has any."""
     return [
         said.format(model=score.model, n=score.n_refused, why=_first_refusal(comparison, score))

@@ -126,8 +126,9 @@ def _lead(lead: Lead | None, words: Mapping[str, str]) -> str:
 
 def _scores(comparison: Comparison, words: Mapping[str, str], columns: Sequence[tuple[str, Mapping[str, str]]]) -> str:
     metrics = [measured.metric for measured in comparison.measured]
-    with_cost = any(score.cost_usd for score in comparison.scores)
-    with_seconds = any(map(is_remote, comparison.scores))
+    # Columns of the caller's own say what an answer takes, and say it better.
+    with_cost = not columns and any(score.cost_usd for score in comparison.scores)
+    with_seconds = not columns and any(map(is_remote, comparison.scores))
     names = [words["model"], *(called(metric.title, words) for metric in metrics)]
     names += [words[name] for name, shown in (("seconds", with_seconds), ("cost", with_cost)) if shown]
     names += [called(name, words) for name, _ in columns]
@@ -175,13 +176,15 @@ def _differences(comparison: Comparison, words: Mapping[str, str]) -> str:
 def _difference(each: Difference, metric: Metric, words: Mapping[str, str]) -> str:
     is_better = (each.value > 0) != metric.lower_is_better
     key = "same" if not each.is_real else "better" if is_better else "worse"
-    low, high = (figure_text(bound, metric, signed=True) for bound in each.interval)
+    value, low, high = (
+        figure_text(figure, metric, signed=True).replace(" ", "\u00a0") for figure in (each.value, *each.interval)
+    )
     detail = words["detail"].format(
         title=called(metric.title, words),
-        value=figure_text(each.value, metric, signed=True),
+        value=value,
         low=low,
         high=high,
-        p=p_text(each.p_value),
+        p=p_text(each.p_value).replace(" ", "\u00a0"),
         test=called(each.test, words),
         mended=len(each.mended),
         broken=len(each.broken),
@@ -207,6 +210,6 @@ def _filters(comparison: Comparison, words: Mapping[str, str]) -> str:
     options = "".join(f'<option value="{at}">{escape(model)}</option>' for at, model in enumerate(models))
     return (
         f'<div class="filters"><input id="search" type="search" placeholder="{escape(words["search"])}"'
-        f' aria-label="{escape(words["search"])}"><select id="model" aria-label="{escape(words["model"])}">{options}'
-        f'</select><span class="kinds">{buttons}</span></div>'
+        f' aria-label="{escape(words["search"])}"><label>{escape(words["by"])} <select id="model">{options}'
+        f'</select></label><span class="kinds">{buttons}</span></div>'
     )

@@ -85,8 +85,8 @@ def test_the_pages_data_are_all_questions_and_answers():
 def test_figures_and_verdicts_are_on_the_page():
     text = comparison("en").to_html()
     assert "tuned&amp;co is better than base&lt;b&gt;" in text
-    assert "exact match +100 pp" in text
-    assert "12 mended, 0 broken" in text
+    assert "exact match +100\u00a0pp" in text
+    assert "12\u00a0mended, 0\u00a0broken" in text
     for kind in ("all", "right", "wrong", "mended", "broken", "differ"):
         assert f'data-kind="{kind}"' in text
     japanese = comparison("ja").to_html(lang="ja")
@@ -101,7 +101,7 @@ def test_what_went_wrong_is_on_the_page_and_in_the_terminal():
     noted = Comparison(questions=found.questions, given=given, notes=["The grader failed on 1 of 12 answers."])
     text = noted.to_html()
     assert "The grader failed on 1 of 12 answers." in text
-    assert "1 refused questions count as wrong: The prompt is &lt;too long&gt;." in text
+    assert "refused questions count as wrong (1): The prompt is &lt;too long&gt;." in text
     console = Console(file=io.StringIO(), width=100)
     console.print(noted)
     assert "The grader failed on 1 of 12 answers." in console.file.getvalue()
