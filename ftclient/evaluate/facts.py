@@ -41,6 +41,9 @@ _SENTENCE = re.compile(
     re.IGNORECASE,
 )
 """What makes a sentence of a fact and is no part of it: It's ..., ...です."""
+_BETWEEN_CHOICES = re.compile(r"[、;/|\n]|[,:](?!\d)|\bor\b|\(?\b[A-Ha-h1-8][).]\s", re.IGNORECASE)
+"""What stands between choices in a question; (A) and 1. do."""
+_MOST_WRONG_CHOICES = 1
 _PLACES = frozenset({"at", "in", "on"})
 """In front of a place or time they say nothing: Niigata answers as well as in Niigata."""
 
@@ -88,7 +91,8 @@ class ContainsAnswer:
 
     An answer that lists all there is to be said contains the right answer too. So one that names answers expected to
     other questions, more than one of them and more than a twentieth of all, is not right: who always gives the same
-    list gets no more than about a twentieth of the questions right. What stands in the question may be repeated.
+    list gets no more than about a twentieth of the questions right. What stands in the question may be repeated, but
+    where it offers choices, an answer that names more than one of the wrong ones has not chosen.
 
     Args:
         expected: The expected answers to all questions.
@@ -106,7 +110,8 @@ class ContainsAnswer:
             return 0.0
         asked = plain_words(question.text)
         others = {each for each in self._named(words) if not (_overlap(each, wanted) or contains(asked, each))}
-        return float(len(others) <= self._most_others)
+        wrong = [each for each in _choices(question.text, wanted) if contains(words, each)]
+        return float(len(others) <= self._most_others and len(wrong) <= _MOST_WRONG_CHOICES)
 
     def _named(self, words: Words) -> set[Words]:
         """The expected answers that these words name: the longest at each place, and none within another."""
@@ -118,6 +123,14 @@ class ContainsAnswer:
                 found.add(longest)
             at += 1 if longest is None else len(longest)
         return found
+
+
+def _choices(asked: str, wanted: Words) -> set[Words]:
+    """The other choices, if the question offers some and the wanted answer is one of them."""
+    parts = {core(part) for part in _BETWEEN_CHOICES.split(unicodedata.normalize("NFKC", asked))}
+    if wanted not in parts:
+        return set()
+    return {each for each in parts if each and n_words(each) <= MOST_WORDS and not _overlap(each, wanted)}
 
 
 def _overlap(one: Words, other: Words) -> bool:

@@ -79,8 +79,31 @@ def test_a_list_of_everything_is_no_answer():
     assert [value(everything, each, among=HANDBOOK) for each in HANDBOOK] == [0.0] * len(HANDBOOK)
     assert value("640 yen, from 11:45 to 13:45.", "640 yen.", among=HANDBOOK) == 1.0  # one more fact is no list
     assert value("640 yen, from 11:45 to 13:45, not 90 days", "640 yen.", among=HANDBOOK) == 0.0
-    asked = "Which is it: 640 yen, 90 days, or Niigata?"
-    assert value("Of 640 yen, 90 days and Niigata it is 640 yen.", "640 yen.", asked=asked, among=HANDBOOK) == 1.0
+    asked = "What does a lunch cost after 90 days in Niigata?"
+    assert value("After 90 days in Niigata it costs 640 yen.", "640 yen.", asked=asked, among=HANDBOOK) == 1.0
+
+
+CHOICES = "物ではないものは?\n選択肢: ガラス、動き、浮き輪、タンス、スプリング"
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "expected", "right"),
+    [
+        ("動き", CHOICES, "動き", 1),
+        ("答えは「動き」です。", CHOICES, "動き", 1),
+        ("ガラスではなく、動きです。", CHOICES, "動き", 1),
+        (CHOICES, CHOICES, "動き", 0),
+        ("ガラス、動き、浮き輪、タンス、スプリング", CHOICES, "動き", 0),
+        ("Kyoto", "Where is it? (A) Tokyo (B) Kyoto (C) Osaka", "Kyoto", 1),
+        ("It is (B) Kyoto.", "Where is it? (A) Tokyo (B) Kyoto (C) Osaka", "Kyoto", 1),
+        ("(A) Tokyo (B) Kyoto (C) Osaka", "Where is it? (A) Tokyo (B) Kyoto (C) Osaka", "Kyoto", 0),
+        ("1. 640 yen 2. 16,000 yen 3. 22 yen", "1. 640 yen\n2. 16,000 yen\n3. 22 yen", "16000 yen", 0),
+        ("happy, sad, or angry", "Which one: happy, sad, or angry?", "sad", 0),
+        ("A lunch costs 640 yen, for all.", "A lunch, not the soup, costs 640 yen, for all. How much?", "640 yen", 1),
+    ],
+)
+def test_who_repeats_all_choices_has_chosen_none(answer, asked, expected, right):
+    assert value(answer, expected, asked=asked, among=[expected, *(f"{n} times" for n in range(400))]) == right
 
 
 @pytest.mark.parametrize("n", [8, 40, 400])
