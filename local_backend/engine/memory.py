@@ -1,9 +1,12 @@
-"""How much memory a job may take here."""
+"""How much memory a job may take here, and giving back what it has left unused."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +26,22 @@ def available_bytes(device: torch.device) -> int:
     machine = _machine_bytes()
     container = _container_bytes()
     return machine if container is None else min(machine, container)
+
+
+def give_back_unused() -> None:
+    """Return free pages within the C library's heap to the system, where the library can (glibc).
+
+    Chunks of the loss differ in size, so one seldom fits into the gaps that another has left; where the head trains,
+    these were seen to add up to 300 MiB.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@lru_cache(maxsize=1)
+def _malloc_trim() -> Any:
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def _machine_bytes() -> int:

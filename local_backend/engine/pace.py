@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from local_backend.engine.checkpoint import Progress
+from local_backend.engine.memory import give_back_unused
 from local_backend.task import Recorder, Signal, Task
 
 Between = Callable[[], None]
@@ -15,7 +16,7 @@ Between = Callable[[], None]
 RESUME_EVERY_S, RESUME_AT_EPOCHS_S = 45.0, 15.0
 """A crash loses at most the steps since the last resume point; at least one a minute is promised. The end of an epoch
 is a good moment for one, unless the last is young: it takes as long as some steps."""
-SIGNAL_EVERY_S = 1.0
+SIGNAL_EVERY_S, GIVE_BACK_EVERY_S = 1.0, 3.0
 VALID_BATCHES_PER_EPOCH = 4
 """Validation batches an epoch when nobody chooses, but no more than one every ten steps."""
 
@@ -25,13 +26,20 @@ class CancelledError(Exception):
 
 
 def listener(recorder: Recorder) -> Between:
-    """Return what is called between the parts of a step: it hears of a cancel within about a second."""
-    asked_at = time.monotonic()
+    """Return what is called between the parts of a step.
+
+    It hears of a cancel within about a second, and gives memory back that earlier parts have left unused.
+    """
+    asked_at = given_at = time.monotonic()
 
     def listen() -> None:
-        nonlocal asked_at
-        if time.monotonic() - asked_at > SIGNAL_EVERY_S:
-            asked_at = time.monotonic()
+        nonlocal asked_at, given_at
+        now = time.monotonic()
+        if now - given_at > GIVE_BACK_EVERY_S:
+            given_at = now
+            give_back_unused()
+        if now - asked_at > SIGNAL_EVERY_S:
+            asked_at = now
             if recorder.signal() is Signal.CANCEL:
                 raise CancelledError
 

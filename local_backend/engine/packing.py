@@ -19,8 +19,10 @@ from local_backend.engine.template import Rendered
 MIN_SHARED_TOKENS = 8
 """A prefix is computed once only if that saves this many tokens; below, the extra attention call costs more."""
 
-MICRO_BATCH_TOKENS, MOST_MICRO_BATCH_TOKENS = 768, 2048
+MICRO_BATCH_TOKENS, MOST_MICRO_BATCH_TOKENS = 544, 2048
 """Tokens computed at once: matrix products reach their full rate from some 512 on; more only takes memory."""
+SHARED_TIMES = 2.5
+"""How often a shared prefix is added to that: each batch computes it anew, and it should be a small part of one."""
 MOST_TIMES = 4
 """Times as many where the memory is not needed. A user who cancels waits for a batch to end, so not any number."""
 
@@ -107,13 +109,15 @@ def micro_batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> I
 def fitting_micro_batch_tokens(sequences: Sequence[Rendered], *, kept_share: float = 1.0) -> int:
     """How many tokens to compute at once where sequences like these are trained.
 
-    Each batch computes its shared prefix anew, so long ones want larger batches. `kept_share` is the share of blocks
-    that keep something for the backward pass: where few do, larger batches take no more memory.
+    Each batch computes its shared prefix anew, so long ones want larger batches; and batches hold whole sequences, so
+    the last one's room is added. `kept_share` is the share of blocks that keep something for the backward pass: where
+    few do, larger batches take no more memory.
     """
     ordered = sorted(sequence.ids for sequence in sequences)
     shared = sorted(shared_prefix(one, other) for one, other in pairwise(ordered))
     typical = shared[len(shared) // 2] if shared else 0
-    fitting = min(MOST_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS + 2 * typical)
+    own = sorted(len(ids) for ids in ordered)[len(ordered) // 2] - typical if ordered else 0
+    fitting = min(MOST_MICRO_BATCH_TOKENS, MICRO_BATCH_TOKENS + own + int(SHARED_TIMES * typical))
     return fitting * int(min(MOST_TIMES, 1 / max(kept_share, 1 / MOST_TIMES)))
 
 
