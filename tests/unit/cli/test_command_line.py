@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from ftclient import errors
@@ -269,19 +270,33 @@ def test_the_server_says_farewell_also_to_whoever_stops_it(folder: Path) -> None
     assert running.returncode == 0
 
 
-def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here) -> None:
-    job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--epochs", "50", "--detach")
-    assert here("cancel", job["id"]) == 0
-    assert here("watch", job["id"]) == 1
+@pytest.fixture
+def slow_job(folder: Path, server: str) -> str:
+    """The id of a job that takes a minute."""
+    with openai.OpenAI(base_url=server, api_key="none") as client:
+        file = client.files.create(file=folder / "good.jsonl", purpose="fine-tune")
+        simulate = {"speed": "timed", "seconds_per_step": 0.3}
+        hyperparameters = {"n_epochs": 10, "batch_size": 1}
+        job = client.fine_tuning.jobs.create(
+            model="smollm2-135m",
+            training_file=file.id,
+            method={"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+            extra_body={"local": {"simulate": simulate}},
+        )
+    return job.id
 
 
-def test_a_paused_job_is_left_and_can_be_resumed(here) -> None:
-    job = here.data("train", "good.jsonl", "--model", "smollm2-135m", "--epochs", "50", "--detach")
-    assert here.data("pause", job["id"])["status"] in ("pausing", "paused")
-    assert here("watch", job["id"]) == 0
-    assert f"ftclient resume {job['id']}" in here.both()[1]
-    assert here.data("resume", job["id"])["status"] in ("queued", "running")
-    assert here("cancel", job["id"]) == 0
+def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here, slow_job: str) -> None:
+    assert here("cancel", slow_job) == 0
+    assert here("watch", slow_job) == 1
+
+
+def test_a_paused_job_is_left_and_can_be_resumed(here, slow_job: str) -> None:
+    assert here.data("pause", slow_job)["status"] in ("pausing", "paused")
+    assert here("watch", slow_job) == 0
+    assert f"ftclient resume {slow_job}" in here.both()[1]
+    assert here.data("resume", slow_job)["status"] in ("queued", "running")
+    assert here("cancel", slow_job) == 0
 
 
 def test_a_file_with_errors_starts_nothing(here) -> None:

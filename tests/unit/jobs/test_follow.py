@@ -218,14 +218,14 @@ def test_hosts_with_other_words_for_the_end_are_understood(connect, data, proxy)
 
 
 def test_a_cancelled_job_is_no_result(connect, data) -> None:
-    job = start(connect(), data, speed="timed", seconds_per_step=0.05)
+    job = start(connect(), data, speed="timed", seconds_per_step=0.3)
     job.cancel()
     with pytest.raises(JobFailedError, match="is cancelled"):
         job.wait(timeout_s=60)
 
 
 def test_a_paused_job_ends_the_wait_and_goes_on_when_resumed(connect, data) -> None:
-    job = start(connect(), data, speed="timed", seconds_per_step=0.05)
+    job = start(connect(), data, speed="timed", seconds_per_step=0.15)
     for poll in job.polls():
         if poll.job and poll.job.status == "running":
             break
@@ -238,7 +238,7 @@ def test_a_paused_job_ends_the_wait_and_goes_on_when_resumed(connect, data) -> N
 
 
 def test_waiting_can_be_given_up_and_the_job_goes_on(connect, data) -> None:
-    job = start(connect(), data, speed="timed", seconds_per_step=0.1)
+    job = start(connect(), data, speed="timed", seconds_per_step=0.3)
     with pytest.raises(TimeoutError, match="it goes on"):
         job.wait(timeout_s=0.2)
     assert job.status in ("validating_files", "queued", "running")
