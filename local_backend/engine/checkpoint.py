@@ -80,7 +80,7 @@ def save_resume_point(
             {name: parameter.detach().cpu().contiguous() for name, parameter in parameters}, new / "weights.safetensors"
         )
         save_file(_optimizer_tensors(parameters, optimizer), new / "optimizer.safetensors")
-        state = {"format": FORMAT, "progress": asdict(progress), "random": _random_state()}
+        state = {"format": FORMAT, "progress": asdict(progress), "random": _random_state(_gpu(parameters))}
         (new / "state.json").write_text(json.dumps(state), encoding="utf-8")
     for old in folder.iterdir():
         if old != target:
@@ -108,7 +108,7 @@ def load_resume_point(
     for name, parameter in parameters:
         parameter.data.copy_(weights[name])
     _restore_optimizer(load_file(points[-1] / "optimizer.safetensors"), parameters, optimizer)
-    _restore_random(state["random"])
+    _restore_random(state["random"], _gpu(parameters))
     return Progress(**state["progress"])
 
 
@@ -136,25 +136,30 @@ def _restore_optimizer(
     by_name = dict(parameters)
     for full_name, tensor in tensors.items():
         key, _, name = full_name.partition("/")
-        device = "cpu" if key == "step" else by_name[name].device
-        optimizer.state[by_name[name]][key] = tensor.to(device)
+        # The count of steps, too: a fused optimizer reads it where the weights are.
+        optimizer.state[by_name[name]][key] = tensor.to(by_name[name].device)
 
 
-def _random_state() -> dict[str, str]:
+def _gpu(parameters: list[tuple[str, nn.Parameter]]) -> torch.device | None:
+    """The GPU that a run computes on, if it does; it need not be the process's current one."""
+    return next((parameter.device for _, parameter in parameters if parameter.device.type == "cuda"), None)
+
+
+def _random_state(gpu: torch.device | None) -> dict[str, str]:
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
+    if gpu is not None:
+        states["cuda"] = torch.cuda.get_rng_state(gpu)
     return {device: base64.b64encode(state.numpy().tobytes()).decode() for device, state in states.items()}
 
 
-def _restore_random(states: dict[str, str]) -> None:
+def _restore_random(states: dict[str, str], gpu: torch.device | None) -> None:
     restored = {
         device: torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
         for device, text in states.items()
     }
     torch.set_rng_state(restored["cpu"])
-    if "cuda" in restored and torch.cuda.is_available():
-        torch.cuda.set_rng_state(restored["cuda"])
+    if "cuda" in restored and gpu is not None:
+        torch.cuda.set_rng_state(restored["cuda"], gpu)
 
 
 def _fsync(path: Path) -> None:

@@ -223,3 +223,19 @@ def test_a_resume_under_another_setting_is_said(tmp_path, base, training):
     run(task, base, second)
     assert f"torch was 1.0.0 and is {torch.__version__}" in second.facts["resume_note"]
     assert second.facts["threads"] == 1
+
+
+def test_all_of_the_optimizer_goes_on_where_the_weights_are(tmp_path):
+    """A fused optimizer counts its steps on the weights' device, as torch starts it there. `meta` is a device, too."""
+    layer = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(layer.parameters(), fused=True)
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    named = list(layer.named_parameters())
+    checkpoint.save_resume_point(tmp_path, progress=checkpoint.Progress(step=1), parameters=named, optimizer=optimizer)
+    elsewhere = torch.nn.Linear(3, 2, device="meta")
+    other = torch.optim.AdamW(elsewhere.parameters())
+    checkpoint.load_resume_point(tmp_path, parameters=list(elsewhere.named_parameters()), optimizer=other)
+    devices = {value.device.type for state in other.state.values() for value in state.values()}
+    assert len(other.state) == 2
+    assert devices == {"meta"}
