@@ -13,6 +13,7 @@ from torch import nn
 from local_backend.engine import decoder
 from local_backend.engine.attention import plan_attention
 from local_backend.engine.device import Machine
+from local_backend.engine.dropout import without_dropout
 from local_backend.engine.frozen import FrozenStates
 from local_backend.engine.loss import Head, Rows, nll_gradient, score
 from local_backend.engine.pace import Between
@@ -113,6 +114,17 @@ class Network:
         kind = self.model.config.model_type
         return f"one sequence at a time: the packed way is not known to be right for {kind!r}"
 
+    def notes(self) -> dict[str, str]:
+        """Say what of the model's configuration a training does otherwise."""
+        share = getattr(self.model.config, "attention_dropout", None)
+        if not self.is_packed or not share:
+            return {}
+        text = (
+            f"The model's configuration drops {share:.0%} of the attention weights in training (attention_dropout); "
+            "here none are dropped. Use the adapter's own `dropout` instead."
+        )
+        return {"dropout_note": text}
+
     def train_step(self, sequences: Sequence[Rendered], *, max_tokens: int, between: Between = _nothing) -> Sums:
         """Add the gradient of sum(w * nll) / sum(w) over all sequences; return the sums.
 
@@ -128,11 +140,12 @@ class Network:
         return total
 
     def score(self, sequences: Sequence[Rendered], *, max_tokens: int, between: Between = _nothing) -> Sums:
-        """The sums without gradients."""
+        """The sums without gradients and without dropout."""
         total = Sums()
-        for _, part in self.packs([[sequence] for sequence in sequences], max_tokens=max_tokens):
-            between()
-            total += _sums(self.score_pack(part), part.row_weights())
+        with without_dropout(self.model):
+            for _, part in self.packs([[sequence] for sequence in sequences], max_tokens=max_tokens):
+                between()
+                total += _sums(self.score_pack(part), part.row_weights())
         return total
 
     def packs(self, groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> Iterator[tuple[list[int], Pack]]:
@@ -211,9 +224,11 @@ def verify(network: Network) -> None:
     Raises:
         JobError: The plain way differs too: the output layer does more than multiply.
     """
-    if network.is_packed and not _agrees(network):
-        network.is_packed = False
-    if not network.is_packed and not _agrees(network):
+    with without_dropout(network.model):
+        if network.is_packed and not _agrees(network):
+            network.is_packed = False
+        is_known = network.is_packed or _agrees(network)
+    if not is_known:
         kind = network.model.config.model_type
         text = f"Models of the kind {kind!r} do more to their logits than this engine knows. Choose another model."
         raise JobError("model_not_supported", text, "model")

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from local_backend.engine.checkpoint import whole_folder
+from local_backend.engine.dropout import without_dropout
 from local_backend.engine.network import Network, Sums
 from local_backend.engine.pace import Between
 from local_backend.engine.packing import Pack
@@ -116,14 +117,20 @@ class Preference:
     def set_reference(self, rows: Sequence[Row], *, file: Path, max_tokens: int, between: Between) -> None:
         """Compute each answer's log-probability under the model as it stands, or read it from an earlier start."""
         if not (file / "reference.safetensors").is_file():
-            logprobs_N2 = torch.zeros(len(rows), 2, dtype=torch.float64)
-            for indices, part in self._network.packs([row.parts for row in rows], max_tokens=max_tokens):
-                between()
-                logprobs_N2[indices] = _sequence_logprobs(part, self._network.score_pack(part).logprobs_R).view(-1, 2)
+            logprobs_N2 = self._logprobs(rows, max_tokens=max_tokens, between=between)
             with whole_folder(file) as new:
                 save_file({"logprobs": logprobs_N2}, new / "reference.safetensors")
         stored_N2 = load_file(file / "reference.safetensors")["logprobs"]
         self._reference = {id(row): logprobs_2 for row, logprobs_2 in zip(rows, stored_N2, strict=True)}
+
+    def _logprobs(self, rows: Sequence[Row], *, max_tokens: int, between: Between) -> torch.Tensor:
+        """Log-probability of each pair's answers (N, 2), without dropout."""
+        found_N2 = torch.zeros(len(rows), 2, dtype=torch.float64)
+        with without_dropout(self._network.model):
+            for indices, part in self._network.packs([row.parts for row in rows], max_tokens=max_tokens):
+                between()
+                found_N2[indices] = _sequence_logprobs(part, self._network.score_pack(part).logprobs_R).view(-1, 2)
+        return found_N2
 
     def train(self, rows: Sequence[Row], *, max_tokens: int, between: Between) -> PairSums:
         """Add the gradient of the pairs' mean loss."""
@@ -139,13 +146,12 @@ class Preference:
         return total
 
     def score(self, rows: Sequence[Row], *, max_tokens: int, between: Between) -> PairSums:
-        """The same numbers without gradients."""
+        """The same numbers without gradients and without dropout."""
         total = PairSums()
-        for indices, part in self._network.packs([row.parts for row in rows], max_tokens=max_tokens):
-            between()
-            with torch.no_grad():
-                hidden_RD = self._network.hidden(part)
-            total += self._measure(part, hidden_RD, [rows[i] for i in indices])[0]
+        with without_dropout(self._network.model), torch.no_grad():
+            for indices, part in self._network.packs([row.parts for row in rows], max_tokens=max_tokens):
+                between()
+                total += self._measure(part, self._network.hidden(part), [rows[i] for i in indices])[0]
         return total
 
     def _measure(self, part: Pack, hidden_RD: torch.Tensor, rows: Sequence[Row]) -> tuple[PairSums, torch.Tensor]:

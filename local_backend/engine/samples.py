@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from local_backend.engine.dropout import without_dropout
 from local_backend.engine.network import Network
 from local_backend.engine.quiet import quiet
 from local_backend.engine.rows import Row
@@ -26,15 +27,13 @@ def sample_answers(
         For each row {"line", "expected", "answer"}, texts cut at 300 characters.
     """
     samples = []
-    network.model.eval()
-    with merged_for_now(network.model):
+    with without_dropout(network.model), merged_for_now(network.model):
         for row in rows:
             between()
             prompt, expected = _last_turn(row.parts[0])
             answer = _answer(network, template, prompt, row.parts[0].images)
             texts = [_text(template, ids)[:SHOWN_CHARACTERS] for ids in (expected, answer)]
             samples.append({"line": row.line, "expected": texts[0], "answer": texts[1]})
-    network.model.train()
     return samples
 
 

@@ -147,6 +147,7 @@ class Run:
             "checkpointing": not self.network.keeps_blocks,
             "micro_batch_reason": self.choice.reason,
             "kept_frozen_bytes": self.network.frozen.n_bytes if self.network.frozen else 0,
+            **self.network.notes(),
         }
 
 

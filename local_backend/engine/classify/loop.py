@@ -22,6 +22,7 @@ from local_backend.engine.classify.image_states import LiveImages
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.metrics import Scores, calibration_error, fit_temperature, losses, macro, report
 from local_backend.engine.classify.run import MICRO_BATCH_TOKENS, Run, prepare
+from local_backend.engine.dropout import without_dropout
 from local_backend.engine.pace import (
     Between,
     CancelledError,
@@ -180,9 +181,9 @@ def _evaluate(run: Run, step: int, between: Between) -> tuple[Scores | None, Sco
 
 
 def score(run: Run, rows: Sequence[Row], between: Between) -> Scores:
-    """What the classifier says of some rows."""
+    """What the classifier says of some rows, without dropout."""
     logits_NL = torch.zeros(len(rows), len(run.data.labels.names))
-    with torch.no_grad():
+    with without_dropout(run.classifier.body.model), torch.no_grad():
         for batch in run.classifier.batches([row.input for row in rows]):
             between()
             logits_NL[batch] = run.classifier.logits(run.features([rows[i] for i in batch]).cpu()).float()
