@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ftclient.approaches import training
 from ftclient.approaches.asks import Ask, asks_of, options_of
 from ftclient.approaches.audience import SILENT, Audience
+from ftclient.approaches.budget import check_budget, priced_as
+from ftclient.approaches.leaks import count_seen
 from ftclient.approaches.library import Library
 from ftclient.approaches.outcome import Outcomes
 from ftclient.approaches.prompts import uncited
 from ftclient.approaches.training import Trained
-from ftclient.approaches.wishes import APPROACHES, TITLES, ApproachName, Wishes
+from ftclient.approaches.wishes import APPROACHES, TITLES, TRAINED, ApproachName, Wishes
 from ftclient.cost.plan import Plan
 from ftclient.data import Dataset
-from ftclient.errors import BudgetError, FtclientError, UnsupportedError
+from ftclient.errors import FtclientError, UnsupportedError
 from ftclient.evaluate import spending
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.compare import Comparison
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _TIMED = 3
 """Questions that are asked one at a time, for the time that a call takes."""
-_TRAINED: tuple[ApproachName, ...] = ("head", "lora", "full")
 
 
 def compare(
@@ -89,8 +88,7 @@ class _Run:
         self._audience = audience
         self._questions = questions_of(test)
         self._examples = questions_of(train)
-        seen = {_key(example) for example in self._examples}
-        self._n_seen = sum(_key(question) in seen for question in self._questions)
+        self._n_seen = count_seen(self._examples, self._questions)
         self._task = task_of(self._questions)
         self._library: Library | None = None
         self._skipped: dict[ApproachName, str] = {}
@@ -110,8 +108,8 @@ class _Run:
     def plans(self) -> dict[ApproachName, Plan]:
         """Plan the jobs; what nobody asked for by name and cannot be trained is skipped, with the reason."""
         found: dict[ApproachName, Plan] = {}
-        for name in filter(self._is_wanted, _TRAINED):
-            why_not = self._why_not(name)
+        for name in filter(self._is_wanted, TRAINED):
+            why_not = training.why_not(self._client.host, name, self._task)
             if why_not is not None:
                 self._skip(name, why_not)
                 continue
@@ -122,19 +120,10 @@ class _Run:
 
     def check_budget(self, plans: Mapping[ApproachName, Plan]) -> None:
         """Refuse what may cost more than was allowed."""
-        limit, host = self._wishes.max_cost_usd, self._client.host
-        if limit is None or host.is_local:
+        limit = self._wishes.max_cost_usd
+        if limit is None or self._client.host.is_local:
             return
-        most = spending.spending(host, self._asked(plans), n_stored=0, book=self._client.prices).most_usd
-        costs = [plan.cost_usd for plan in plans.values()]
-        if most is None or None in costs:
-            raise BudgetError(
-                f"Not every price at {host.title} is known, so the comparison cannot be kept under ${limit}. "
-                "Name prices in a file (--prices FILE), or leave the limit away."
-            )
-        total = most + sum((cost for cost in costs if cost is not None), Decimal(0))
-        if total > Decimal(str(limit)):
-            raise BudgetError(f"The comparison may cost up to ${total:.2f}, more than the limit of ${limit}.")
+        check_budget(self._client, list(plans.values()), self._asked(plans), limit=limit, what="the comparison")
 
     def train(self, name: ApproachName, plan: Plan) -> Trained:
         """Run a job to its end."""
@@ -181,15 +170,6 @@ class _Run:
         if self._wishes.approaches:
             raise UnsupportedError(f"{TITLES[name]}: {why}")
         self._skipped[name] = why
-
-    def _why_not(self, name: ApproachName) -> str | None:
-        """Say why an approach makes no sense here; None if it does."""
-        host = self._client.host
-        if name in {"head", "full"} and not host.is_local:
-            return f"{host.title} does not offer it."
-        if name == "head" and self._task.kind != "labels":
-            return f"It is for classification; here {self._task.reason}."
-        return None
 
     def _plan(self, name: ApproachName) -> Plan | None:
         try:
@@ -241,8 +221,8 @@ class _Run:
         return sum(bool(cited(answer.text, self._library.find(each))) for each, answer in pairs) / len(answers)
 
     def _asked(self, plans: Mapping[ApproachName, Plan]) -> list[spending.Asked]:
-        """What is asked at most; a tuned model is priced by its base's name."""
-        asks = self._asks({name: f"ft:{plan.model}:compare" for name, plan in plans.items()})
+        """What is asked at most."""
+        asks = self._asks({name: priced_as(plan) for name, plan in plans.items()})
         return [
             spending.Asked(
                 model=ask.model,
@@ -252,7 +232,3 @@ class _Run:
             for ask in asks.values()
             for question in self._questions
         ]
-
-
-def _key(question: Question) -> str:
-    return json.dumps(question.messages, sort_keys=True, default=list)

@@ -6,23 +6,26 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.jupyter import JupyterMixin
 
-from ftclient.approaches import training
+from ftclient.approaches import leaks, training
 from ftclient.approaches.audience import SILENT, Audience
-from ftclient.approaches.wishes import TITLES, ApproachName, Wishes
+from ftclient.approaches.budget import check_budget, priced_as
+from ftclient.approaches.wishes import TITLES, TRAINED, ApproachName, Wishes
 from ftclient.data import Dataset
-from ftclient.errors import BudgetError
-from ftclient.evaluate import stats
+from ftclient.errors import UnsupportedError
+from ftclient.evaluate import evaluation, spending, stats
 from ftclient.evaluate.compare import SURE, Comparison, Figure
+from ftclient.evaluate.questions import Question, questions_of
+from ftclient.evaluate.task import task_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ftclient.client import Client
+    from ftclient.cost.plan import Plan
 
 _LEAST_EXAMPLES = 10
 """Hosts take no smaller training files."""
@@ -49,6 +52,9 @@ class LearningCurve(JupyterMixin):
     """How often chance alone would part the last two points as far."""
     twice: float | None
     """The figure with twice the data, if errors go on falling as they did; None where nothing can be drawn."""
+    n_questions: int
+    n_seen: int
+    """Test questions that the training data have, too."""
 
     @property
     def advice(self) -> str:
@@ -62,11 +68,18 @@ class LearningCurve(JupyterMixin):
             return f"{step}: more data of this kind would bring little."
         return f"{step}: more data would help. Going on like this, twice as many would give about {self.twice:.0%}."
 
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against the figures, in words."""
+        leak = leaks.warning(self.n_seen, self.n_questions)
+        return [leak] if leak else []
+
     def to_json(self) -> dict[str, Any]:
         """The curve as plain values."""
         points = [{"n_examples": p.n_examples, "model": p.model, **p.figure.to_json()} for p in self.points]
-        more = {"p_value": self.p_value, "twice": self.twice, "advice": self.advice}
-        return {"approach": self.approach, "metric": self.metric, "points": points, **more}
+        data = {"n_questions": self.n_questions, "n_seen": self.n_seen}
+        more = {"p_value": self.p_value, "twice": self.twice, "advice": self.advice, "doubts": self.doubts}
+        return {"approach": self.approach, "metric": self.metric, **data, "points": points, **more}
 
     def __repr__(self) -> str:
         """The figures."""
@@ -99,38 +112,64 @@ def learning_curve(
         test: Questions with their answers.
         model: The base model.
         fractions: Parts of the data, of 1; at least two.
-        wishes: How to train (the first of its `approaches`: lora, full or head), and limits, as for `compare`.
+        wishes: How to train (`approaches` names one of lora, full and head; None is lora), and limits, as for
+            `compare`. Nothing is put into prompts.
         audience: Told how it goes on.
 
     Raises:
-        BudgetError: Training may cost more than was allowed; nothing was trained.
-        ValueError: There are fewer than two different parts of at least ten examples.
+        BudgetError: Training and answers may cost more than was allowed; nothing was trained.
+        UnsupportedError: The host or the data do not allow this way of training.
+        ValueError: There are fewer than two different parts of at least ten examples, or not one way of training.
     """
     wishes = wishes or Wishes()
-    approach: ApproachName = (wishes.approaches or ("lora",))[0]
+    approach, questions = approach_of(wishes.approaches), questions_of(test)
+    why_not = training.why_not(client.host, approach, task_of(questions))
+    if why_not is not None:
+        raise UnsupportedError(f"{TITLES[approach]}: {why_not}")
     parts = nested(train, fractions, seed=wishes.seed)
+    if len(parts) < len(fractions):
+        n_left = len(fractions) - len(parts)
+        audience.tell(
+            f"Left out: {n_left} of the fractions, equal to others or of fewer than {_LEAST_EXAMPLES} examples."
+        )
     plans = [training.plan(client, approach, part, model=model, wishes=wishes) for part in parts]
-    _check_budget(client, plans, wishes)
+    _check_budget(client, plans, questions, wishes)
     audience.agree(plans)
     models = []
     for part, plan in zip(parts, plans, strict=True):
         audience.tell(f"Training on {len(part)} examples: {TITLES[approach]}")
         models.append(training.run(client, approach, plan, follow=audience.follow).model)
     audience.tell("Asking")
-    comparison = client.evaluate(test, models=models, progress=audience.progress)
-    return _curve(comparison, approach, [len(part) for part in parts], models)
+    comparison = client.evaluate(test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress)
+    n_seen = leaks.count_seen(questions_of(parts[-1]), questions)
+    return _curve(comparison, approach, [len(part) for part in parts], models, n_seen=n_seen)
+
+
+def approach_of(names: Sequence[ApproachName] | None) -> ApproachName:
+    """Return the one way of training that a learning curve is drawn of.
+
+    Raises:
+        ValueError: Several are named, or one that does not train.
+    """
+    (approach, *more) = names or ("lora",)
+    if more or approach not in TRAINED:
+        raise ValueError(f"parts of the data are for one of {', '.join(TRAINED)}")
+    return approach
 
 
 def nested(train: Dataset, fractions: Sequence[float], *, seed: int) -> list[Dataset]:
     """Return parts of a dataset, smallest first, each with all of the smaller ones in it.
 
     Raises:
-        ValueError: There are fewer than two different parts of at least ten examples.
+        ValueError: There are fewer than two different parts of at least ten examples, or one is no part of 1.
     """
+    odd = [fraction for fraction in fractions if not 0 < fraction <= 1]
+    if odd:
+        raise ValueError(f"{odd[0]:g} is no part of the data: name parts from 0 to 1, such as 0.3,1.")
     examples = list(train)
     order = list(range(len(examples)))
     random.Random(seed).shuffle(order)  # noqa: S311 - repeatable
-    sizes = sorted({round(fraction * len(examples)) for fraction in fractions if 0 < fraction <= 1})
+    sizes = sorted({round(fraction * len(examples)) for fraction in fractions})
     sizes = [size for size in sizes if size >= _LEAST_EXAMPLES]
     if len(sizes) < 2:  # noqa: PLR2004 - one point is no curve
         raise ValueError(
@@ -140,23 +179,39 @@ def nested(train: Dataset, fractions: Sequence[float], *, seed: int) -> list[Dat
     return [Dataset([examples[place] for place in sorted(order[:size])]) for size in sizes]
 
 
-def _check_budget(client: Client, plans: Sequence[Any], wishes: Wishes) -> None:
-    if wishes.max_cost_usd is None or client.host.is_local:
+def _check_budget(client: Client, plans: Sequence[Plan], questions: Sequence[Question], wishes: Wishes) -> None:
+    """Refuse what may cost more than was allowed: each of the models is asked every question."""
+    limit = wishes.max_cost_usd
+    if limit is None or client.host.is_local:
         return
-    costs = [plan.cost_usd for plan in plans]
-    if None in costs or sum(costs) > Decimal(str(wishes.max_cost_usd)):
-        raise BudgetError(f"Training so often may cost more than the limit of ${wishes.max_cost_usd}, or nobody knows.")
+    longest = int(evaluation.Wishes(max_tokens=wishes.max_tokens).options(questions)["max_tokens"])
+    asked = [
+        spending.Asked(
+            model=priced_as(plan),
+            prompt_tokens=spending.prompt_tokens(plan.model, question.messages, question.tools),
+            answer_tokens=longest,
+        )
+        for plan in plans
+        for question in questions
+    ]
+    check_budget(client, plans, asked, limit=limit, what="the learning curve")
 
 
 def _curve(
-    comparison: Comparison, approach: ApproachName, sizes: Sequence[int], models: Sequence[str]
+    comparison: Comparison, approach: ApproachName, sizes: Sequence[int], models: Sequence[str], *, n_seen: int
 ) -> LearningCurve:
     main = comparison.main
     figures = {score.model: score.figures[main.metric.name] for score in comparison.scores}
     points = [Point(n_examples=n, model=model, figure=figures[model]) for n, model in zip(sizes, models, strict=True)]
     _, p_value = stats.paired_bootstrap(main.values[models[-2]], main.values[models[-1]], main.metric.total)
     return LearningCurve(
-        approach=approach, metric=main.metric.title, points=points, p_value=p_value, twice=twice(points[-2], points[-1])
+        approach=approach,
+        metric=main.metric.title,
+        points=points,
+        p_value=p_value,
+        twice=twice(points[-2], points[-1]),
+        n_questions=len(comparison.questions),
+        n_seen=n_seen,
     )
 
 

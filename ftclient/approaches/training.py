@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from ftclient.approaches.wishes import ApproachName, Wishes
 from ftclient.data import Dataset
 from ftclient.errors import FtclientError, JobNotFoundError
+from ftclient.evaluate.task import Task
+from ftclient.hosts import Host
 from ftclient.jobs.local_options import Full, Head, LocalOptions, LoRA, Tune
 from ftclient.jobs.methods import Supervised
 
@@ -36,6 +38,15 @@ class Trained:
     cost_usd: Decimal | None
     """None where the host's price is not known."""
     trained_tokens: int | None
+
+
+def why_not(host: Host, name: ApproachName, task: Task) -> str | None:
+    """Say why training so makes no sense for a task at a host; None if it does."""
+    if name in {"head", "full"} and not host.is_local:
+        return f"{host.title} does not offer it."
+    if name == "head" and task.kind != "labels":
+        return f"It is for classification; here {task.reason}."
+    return None
 
 
 def plan(client: Client, name: ApproachName, train: Dataset, *, model: str, wishes: Wishes) -> Plan:

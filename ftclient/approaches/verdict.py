@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftclient.approaches import leaks
 from ftclient.approaches.wishes import APPROACHES, TITLES, ApproachName
 from ftclient.evaluate import stats
 from ftclient.evaluate.compare import SURE
@@ -119,12 +120,8 @@ def _costs(choice: Outcome, best: Outcome) -> list[str]:
 def _doubts(outcomes: Outcomes) -> list[str]:
     figure, n = outcomes.outcomes[0].figure, len(outcomes.comparison.questions)
     width = figure.interval.high - figure.interval.low
-    found = []
-    if outcomes.n_seen:
-        found.append(
-            f"{outcomes.n_seen} of the {n} test questions are in the training data, too: learnt by heart, they say "
-            "nothing of new ones. `ftclient split` keeps questions apart."
-        )
+    leak = leaks.warning(outcomes.n_seen, n)
+    found = [leak] if leak else []
     if not outcomes.trained and not _reaches(outcomes, outcomes.outcomes[0]):
         found.append("No tuned model is among what was compared: whether tuning would do better is not known.")
     if width > 0.2:  # noqa: PLR2004 - a fifth: answers of "about 60 to 80 %" decide little

@@ -112,4 +112,5 @@ def render_curve(curve: LearningCurve) -> RenderableType:
         interval = f" ({figure.interval.low:.0%}-{figure.interval.high:.0%})".replace("%-", "-")
         cells = Text.assemble(_bar(figure), (f"{figure.value:.0%}", "bold"), (interval, "dim"))
         table.add_row(f"{point.n_examples:,}", cells)
-    return Group(table, Text(curve.advice, style="bold"))
+    doubts = [Padding(Text(f"- {doubt}"), (0, 0, 0, 2), expand=False) for doubt in curve.doubts]
+    return Group(table, Text(curve.advice, style="bold"), *doubts)

@@ -12,6 +12,8 @@ from ftclient.data import Dataset
 ApproachName = Literal["base", "examples", "rag", "head", "lora", "full"]
 """By the effort that they take, least first."""
 APPROACHES: tuple[ApproachName, ...] = get_args(ApproachName)
+TRAINED: tuple[ApproachName, ...] = ("head", "lora", "full")
+"""Those that need a job."""
 
 TITLES: dict[ApproachName, str] = {
     "base": "base model",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ftclient.cli.asking_bar import AskingBar
 from ftclient.cli.downloads import fetch_model
-from ftclient.cli.options import FileArgument, in_a_folder
+from ftclient.cli.options import FileArgument, PageOptions, with_groups
 from ftclient.cli.plan import PricesOption, lay_prices, usd
-from ftclient.cli.session import connected, current, err, say, show, show_json
+from ftclient.cli.session import connected, current, say, show, show_json
 
 if TYPE_CHECKING:
+    from ftclient.approaches import Outcomes
     from ftclient.client import Client
     from ftclient.evaluate.compare import Comparison
 
@@ -24,7 +26,7 @@ def register(app: typer.Typer) -> None:
         epilog="[bold]ftclient evaluate test.jsonl --models smollm2-135m,ft:smollm2-135m:personal::a1b2c3d4[/bold]\n\n"
         "[bold]ftclient evaluate test.jsonl --models gpt-4.1-mini,ft:gpt-4.1-mini:acme::a1b2c3d4"
         " --max-cost 2 --html page.html[/bold]"
-    )(evaluate)
+    )(with_groups(evaluate))
 
 
 def evaluate(  # noqa: PLR0913 - an argument an option
@@ -38,10 +40,7 @@ def evaluate(  # noqa: PLR0913 - an argument an option
     judge: Annotated[
         str | None, typer.Option(metavar="MODEL", help="A model that says whose answers are better.")
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", callback=in_a_folder, help="Write a page with filters.")
-    ] = None,
-    lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en",
+    page: PageOptions,
     max_cost: Annotated[str | None, typer.Option(metavar="USD", help="Refuse if it may cost more.")] = None,
     prices: PricesOption = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None,
@@ -74,23 +73,25 @@ def evaluate(  # noqa: PLR0913 - an argument an option
         for name in [*names, *([judge] if judge else [])]:
             fetch_model(client, name)
         comparison = with_bar(client, Dataset.read(file), names, **wishes)
-    if html is not None:
-        comparison.to_html(html, title=Path(file).name, lang=lang)
-        say(f"Wrote {html}")
+    write_page(comparison, page, title=file.name)
     show_json(comparison.to_json()) if current.as_json else show(comparison)
+
+
+def write_page(found: Comparison | Outcomes, page: PageOptions, *, title: str) -> None:
+    """Write the page that was asked for, if one was."""
+    if page.html is not None:
+        found.to_html(page.html, title=title, lang=page.lang)
+        say(f"Wrote {page.html}")
 
 
 def with_bar(client: Client, data: Any, models: list[str], **wishes: Any) -> Comparison:
     """Return the comparison of `models` on `data`, with what it may cost before, and a bar while they answer."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("Asking"), BarColumn(), MofNCompleteColumn(), TextColumn("answers"))
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
-        task = bar.add_task("")
+    with AskingBar() as bar:
+        bar.start()
         return client.evaluate(
             data,
             models=models,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bar.tell,
             announce=lambda spending: say(spending.text),
             **wishes,
         )

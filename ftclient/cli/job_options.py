@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ftclient.cli.downloads import fetch_model
-from ftclient.cli.options import MethodOption, MultiplierOption, RateOption
+from ftclient.cli.options import BatchSizeOption, EpochsOption, MethodOption, MultiplierOption, RateOption
 from ftclient.cli.session import current, err
 from ftclient.hosts import TrainingType
 
@@ -51,8 +51,8 @@ class LearningOptions:
     """How it learns."""
 
     method: MethodOption = "supervised"
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=50, help="Passes over the data.")] = None
-    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, max=256, help="Examples a step.")] = None
+    epochs: EpochsOption = None
+    batch_size: BatchSizeOption = None
     learning_rate: RateOption = None
     learning_rate_multiplier: MultiplierOption = None
     tune: Annotated[

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -61,7 +61,21 @@ RateOption = Annotated[
 MultiplierOption = Annotated[
     float | None, typer.Option("--rate-multiplier", callback=_positive, help="Times the host's own rate.")
 ]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, max=50, help="Passes over the training data.")]
+BatchSizeOption = Annotated[
+    int | None, typer.Option("--batch-size", min=1, max=256, help="Examples an optimizer step.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """A page of the answers."""
+
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=in_a_folder, help="Write a page with all answers.")
+    ] = None
+    lang: Annotated[Literal["en", "ja"], typer.Option(help="Language of that page.")] = "en"
 
 
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ftclient import Client, Dataset
 from ftclient.approaches import Audience, LearningCurve, Outcomes, Wishes, compare, learning_curve
@@ -23,6 +26,8 @@ from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.retrieval.index import Hit
 from ftclient.evaluate.retrieval.passages import Passage
 from ftclient.evaluate.stats import Interval
+
+Run = Callable[..., tuple[object, str]]
 
 N = 40
 LABELS = ("praise", "complaint")
@@ -205,18 +210,26 @@ def test_nothing_starts_before_somebody_has_agreed(files: tuple[Path, Path, Path
         assert client.jobs() == []
 
 
-def test_jobs_that_cost_money_need_a_yes_where_nobody_can_be_asked(
-    files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train, test, _docs = files
+@pytest.fixture
+def hosted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run `ftclient compare` at a hosted backend that cannot be reached; returns exit code and what was said."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    given = ["compare", str(train), str(test), "--model", "gpt-4.1-mini", "--only", "lora", "--backend", "openai"]
-    monkeypatch.setattr("sys.argv", ["ftclient", *given, "--home", str(tmp_path / "home")])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 1
-    said = " ".join(capsys.readouterr().err.split())
+
+    def run(*arguments: str) -> tuple[object, str]:
+        given = ["compare", *arguments, "--model", "gpt-4.1-mini", "--backend", "openai"]
+        monkeypatch.setattr("sys.argv", ["ftclient", *given, "--home", str(tmp_path / "home")])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return left.value.code, " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+    return run
+
+
+def test_jobs_that_cost_money_need_a_yes_where_nobody_can_be_asked(files: tuple[Path, Path, Path], hosted: Run) -> None:
+    train, test, _docs = files
+    code, said = hosted(str(train), str(test), "--only", "lora")
+    assert code == 1
     assert "charges for 1 training job ($" in said
     assert "Pass --yes" in said
 
@@ -247,7 +260,15 @@ def curve(first: float, last: float, p_value: float) -> LearningCurve:
     """A learning curve of two points."""
     figures = [Figure(value=value, interval=Interval(value - 0.05, value + 0.05)) for value in (first, last)]
     points = [Point(n_examples=n, model="m", figure=each) for n, each in zip((100, 200), figures, strict=True)]
-    return LearningCurve(approach="lora", metric="accuracy", points=points, p_value=p_value, twice=twice(*points))
+    return LearningCurve(
+        approach="lora",
+        metric="accuracy",
+        points=points,
+        p_value=p_value,
+        twice=twice(*points),
+        n_questions=40,
+        n_seen=0,
+    )
 
 
 def test_a_learning_curve_says_whether_more_data_would_help() -> None:
@@ -269,20 +290,101 @@ def test_a_learning_curve_is_trained_and_found_again(files: tuple[Path, Path, Pa
     assert found.to_json() == again.to_json()
 
 
-def test_ones_own_prices_hold_for_a_comparison_too(
-    files: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def prices(folder: Path, **rates: dict[str, str]) -> str:
+    """A file with prices of one's own, in dollars a million tokens."""
+    path = folder / "prices.json"
+    path.write_text(json.dumps({"format": 2, "hosts": {"openai": {"models": {"gpt-4.1-mini": rates}}}}))
+    return str(path)
+
+
+def test_ones_own_prices_hold_for_a_comparison_too(files: tuple[Path, Path, Path], tmp_path: Path, hosted: Run) -> None:
+    train, test, _docs = files
+    own = prices(tmp_path, base={"input": "1000000", "output": "1000000"})
+    code, said = hosted(str(train), str(test), "--only", "base", "--max-cost", "5", "--prices", own)
+    assert code == 1
+    assert "more than the limit of $5" in said
+
+
+def test_a_learning_curve_keeps_its_limit_with_the_answers_of_all_its_models(
+    files: tuple[Path, Path, Path], tmp_path: Path, hosted: Run
 ) -> None:
     train, test, _docs = files
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    rates = {"base": {"input": "1000000", "output": "1000000"}}
-    (tmp_path / "prices.json").write_text(
-        json.dumps({"format": 2, "hosts": {"openai": {"models": {"gpt-4.1-mini": rates}}}})
-    )
-    given = ["compare", str(train), str(test), "--model", "gpt-4.1-mini", "--only", "base", "--backend", "openai"]
-    given += ["--home", str(tmp_path / "home"), "--max-cost", "5", "--prices", str(tmp_path / "prices.json")]
-    monkeypatch.setattr("sys.argv", ["ftclient", *given])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 1
-    assert "more than the limit of $5" in " ".join(capsys.readouterr().err.split())
+    train.write_text("".join(json.dumps(example(f"question {n}", f"answer {n}")) + "\n" for n in range(30)))
+    own = prices(tmp_path, tuned={"input": "0", "output": "1000000"})
+    command = [str(train), str(test), "--fractions", "0.5,1", "--prices", own]
+    code, said = hosted(*command, "--max-cost", "90")
+    # A dollar a token: two models, two questions, and room for "In hall A" and 16 tokens more.
+    assert code == 1
+    assert f"answers ${2 * 2 * (len('In hall A') + 16)}.00" in said
+    found = re.search(r"may cost up to \$(\S+) \(training \$(\S+), answers", said)
+    assert found is not None, said
+    assert Decimal(found[1]) == Decimal(found[2]) + 100
+    assert 0 < Decimal(found[2]) < 90, "the jobs alone would be within the limit"
+    code, said = hosted(*command, "--max-cost", "101")
+    assert code == 1
+    assert "nobody is here to agree" in said, "within the limit, the next thing is to ask"
+
+
+def test_a_learning_curve_says_which_test_questions_it_was_trained_on(
+    files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    train, test, _docs = files
+    test.write_text(test.read_text() + train.read_text())
+    train.write_text("".join(json.dumps(example(f"question {n}", f"answer {n}")) + "\n" for n in range(30)))
+    told: list[str] = []
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        found = learning_curve(
+            client,
+            Dataset.read(train),
+            Dataset.read(test),
+            model="smollm2-135m",
+            fractions=(0.1, 0.5, 1),
+            audience=Audience(tell=told.append),
+        )
+    assert (found.n_seen, found.to_json()["n_seen"]) == (12, 12)
+    assert "12 of the 14 test questions are in the training data" in " ".join(found.doubts)
+    assert any(text.startswith("Left out: 1 of the fractions") for text in told)
+    console = Console(width=200, file=io.StringIO())
+    console.print(found)
+    assert found.doubts[0] in console.file.getvalue()  # type: ignore[attr-defined]  # it is a StringIO
+
+
+def test_a_learning_curve_is_of_one_way_of_training_that_the_host_and_the_data_allow(
+    files: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    train, test, _docs = files
+    data = Dataset.read(train), Dataset.read(test)
+    with Client.local(home=tmp_path / "home", engine="simulated") as client:
+        for names in (("base",), ("lora", "full")):
+            with pytest.raises(ValueError, match="one of head, lora, full"):
+                learning_curve(client, *data, model="m", fractions=(0.9, 1), wishes=Wishes(approaches=names))
+        with pytest.raises(UnsupportedError, match="classification"):
+            learning_curve(client, *data, model="m", fractions=(0.9, 1), wishes=Wishes(approaches=("head",)))
+        with pytest.raises(ValueError, match="no part of the data"):
+            learning_curve(client, *data, model="m", fractions=(30, 100))
+    other = Client.at("https://host.example/v1", api_key="k", home=tmp_path / "home")
+    with other, pytest.raises(UnsupportedError, match="does not offer it"):
+        learning_curve(other, *data, model="m", fractions=(0.9, 1), wishes=Wishes(approaches=("full",)))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--only", "rag"], "add --docs DIR"),
+        (["--only", "base,rag"], "add --docs DIR"),
+        (["--fractions", "0.5,1", "--shots", "4"], "--shots: it does nothing for a learning curve"),
+        (["--fractions", "0.5,1", "--enough", "0.8", "--passages", "2"], "--passages, --enough: it does nothing"),
+        (["--fractions", "0.5,1", "--docs", "."], "--docs: it does nothing"),
+        (["--fractions", "0.5,1", "--lang", "ja"], "--lang: it does nothing"),
+        (["--fractions", "0.5,1", "--only", "base"], "one of head, lora, full"),
+        (["--fractions", "0.5,1", "--only", "lora,full"], "one of head, lora, full"),
+        (["--valid", "nowhere.jsonl"], "does not exist"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_mistakes(
+    files: tuple[Path, Path, Path], hosted: Run, options: list[str], words: str
+) -> None:
+    train, test, _docs = files
+    code, said = hosted(str(train), str(test), *options)
+    assert code == 2
+    assert words in said
