@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_backend.engine.complete import load_complete
 from local_backend.engine.quiet import quiet
 from local_backend.task import UserError
 
@@ -19,7 +20,7 @@ def convert(gguf: Path, *, to: Path) -> None:
     or fp16 would round once more.
 
     Raises:
-        UserError: The architecture or the tokenizer in the file is not known.
+        UserError: The architecture or the tokenizer in the file is not known, or weights are missing.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -33,9 +34,9 @@ def convert(gguf: Path, *, to: Path) -> None:
             # each, which takes seconds.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(place, **source)
             config = AutoConfig.from_pretrained(place, **source)
-            model = AutoModelForCausalLM.from_pretrained(place, config=config, dtype=torch.float32, **source)
-    except (ValueError, NotImplementedError, KeyError) as error:
-        text = f"{file} can't be read: {str(error)[:200]}. Use the model's safetensors instead."
+            model, _ = load_complete(AutoModelForCausalLM, place, config=config, dtype=torch.float32, **source)
+    except (ValueError, RuntimeError, NotImplementedError, KeyError) as error:
+        text = f"{file} can't be read: {str(error)[:300].rstrip('.')}. Use the model's safetensors instead."
         raise UserError(text, param="model", code="model_not_supported") from error
     _forget_quantisation(model)
     with quiet():

@@ -12,6 +12,7 @@ from torch import nn
 
 from local_backend.engine import decoder
 from local_backend.engine.attention import plan_attention
+from local_backend.engine.complete import load_complete
 from local_backend.engine.device import Machine
 from local_backend.engine.dropout import without_dropout
 from local_backend.engine.frozen import FrozenStates
@@ -262,13 +263,12 @@ def load_trainable(auto_class: Any, model_dir: Path, machine: Machine) -> Any:
     """Load a model of one of transformers' auto classes from a folder of safetensors, ready to be trained.
 
     Raises:
-        JobError: It can't be loaded.
+        JobError: It can't be loaded, or not all of its weights are there.
     """
     try:
         with quiet():
-            model = auto_class.from_pretrained(
-                model_dir, dtype=machine.dtype, local_files_only=True, use_safetensors=True
-            )
+            options = {"dtype": machine.dtype, "local_files_only": True, "use_safetensors": True}
+            model, _ = load_complete(auto_class, model_dir, **options)
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded for training: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error

@@ -5,7 +5,7 @@ Shapes: B examples, T tokens, D width, W width of the features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from torch import nn
 from local_backend.engine.classify import packed
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.readers import ImageReader, Reader, TextReader, reader_of
+from local_backend.engine.complete import load_complete
 from local_backend.engine.device import Machine
 from local_backend.engine.projection import project
 from local_backend.engine.quiet import quiet
@@ -24,6 +25,8 @@ from local_backend.task import JobError, UserError
 Inputs = Sequence[Any]
 """What `read` returned: token ids of a text, or the bytes of an image."""
 
+LAST_LAYERS = ("classifier", "score", "fc", "head")
+"""Names that image classifiers of transformers give their last layer."""
 _AGREEMENT = 1e-3
 """Largest difference between our states and transformers', in shares of the largest state."""
 
@@ -134,7 +137,7 @@ def load_body(folder: Path, kind: Kind, *, machine: Machine) -> TextBody | Image
     """Load the part of a model below its last layer.
 
     Raises:
-        JobError: transformers can't load it.
+        JobError: transformers can't load it, or not all of its weights are there.
     """
     import transformers
 
@@ -142,32 +145,28 @@ def load_body(folder: Path, kind: Kind, *, machine: Machine) -> TextBody | Image
     try:
         with quiet():
             options = {"dtype": machine.dtype, "local_files_only": True, "use_safetensors": True}
-            model, loaded = auto.from_pretrained(folder, **options, output_loading_info=True)
+            is_new = _is_pooler if kind.modality == "text" else _is_last_layer
+            model, missing = load_complete(auto, folder, is_new=is_new, **options)
         reader = reader_of(folder, kind)
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded as a classifier: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error
     except UserError as error:
         raise JobError(error.code or "model_not_supported", error.message, "model") from error
-    if kind.modality == "text":
-        kind = _with_what_is_there(kind, loaded["missing_keys"])
+    if kind.modality == "text" and kind.pooling == "pooler" and missing:
+        kind = replace(kind, pooling="mean")  # of the tokens, as the pooler has never been trained
     # Without dropout: it would make frozen parts different every time, and small models gain nothing by it.
     model.to(machine.device).eval()
     return ImageBody(model, reader, kind) if isinstance(reader, ImageReader) else TextBody(model, reader, kind)
 
 
-def _with_what_is_there(kind: Kind, missing: Iterable[str]) -> Kind:
-    """A pooler that was never trained is not in the weights: then the mean of the tokens is taken.
+def _is_pooler(name: str) -> bool:
+    return name.startswith("pooler.")
 
-    Raises:
-        JobError: Other weights are not there, either.
-    """
-    lacking = [name for name in missing if not name.startswith("pooler.")]
-    if lacking:
-        text = f"The model's files lack weights that it needs, such as {lacking[0]}. Choose another model."
-        raise JobError("model_not_supported", text, "model")
-    has_pooler = not any(name.startswith("pooler.") for name in missing)
-    return kind if has_pooler or kind.pooling != "pooler" else replace(kind, pooling="mean")
+
+def _is_last_layer(name: str) -> bool:
+    """Whether a weight belongs to what `last_layer` finds: it is taken off, so it need not have been trained."""
+    return name.partition(".")[0] in LAST_LAYERS
 
 
 def last_layer(model: nn.Module) -> tuple[str, nn.Linear]:
@@ -176,7 +175,7 @@ def last_layer(model: nn.Module) -> tuple[str, nn.Linear]:
     Raises:
         JobError: There is none.
     """
-    for name in ("classifier", "score", "fc", "head"):
+    for name in LAST_LAYERS:
         found = getattr(model, name, None)
         if isinstance(found, nn.Linear):
             return name, found

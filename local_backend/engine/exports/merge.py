@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from local_backend.engine.complete import load_complete
 from local_backend.engine.generation.lora import LayerAdapter, RoutedLinear, Routing, read_adapter, route
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
@@ -44,7 +45,8 @@ def merge(base: Path, adapter: Path, *, to: Path) -> Verified:
     """Write the merged model to the folder `to`: fp32 arithmetic, stored in the base model's own type.
 
     Raises:
-        UserError: The adapter does not fit, or what was written does not answer like base model and adapter.
+        UserError: The base model lacks weights, the adapter does not fit, or what was written does not answer like
+            base model and adapter.
     """
     from transformers import AutoConfig
 
@@ -68,8 +70,12 @@ def _load(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     kind = AutoModelForImageTextToText if reads_images(folder) else AutoModelForCausalLM
-    with quiet():
-        model = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    try:
+        with quiet():
+            model, _ = load_complete(kind, folder, dtype=torch.float32, local_files_only=True)
+    except (ValueError, RuntimeError) as error:
+        text = f"The model can't be loaded to be merged: {str(error)[:300]}"
+        raise UserError(text, param="model", code="model_not_supported") from error
     return model.eval().requires_grad_(requires_grad=False)
 
 

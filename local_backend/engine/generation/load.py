@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_backend.engine.complete import load_complete
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.generation import attention as decode_attention
 from local_backend.engine.generation.batch import Batch
@@ -65,7 +66,7 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
     """Load a folder of safetensors, with the tokenizer of another (its base model's) or the same.
 
     Raises:
-        UserError: transformers can't load it as a model that continues texts.
+        UserError: transformers can't load it as a model that continues texts, or not all of its weights are there.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -78,8 +79,8 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
             attention = {"attn_implementation": decode_attention.register()} if is_known else {}
             options = {"dtype": machine.dtype, "local_files_only": True, **attention}
             kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-            model = kind.from_pretrained(folder, **options)
-    except ValueError as error:
+            model, _ = load_complete(kind, folder, **options)
+    except (ValueError, RuntimeError) as error:  # the latter: weights of other shapes than the configuration says
         text = f"This model can't be used for chat: {str(error)[:300]}"
         raise UserError(text, param="model", code="model_not_supported") from error
     model = model.to(machine.device).eval().requires_grad_(requires_grad=False)
