@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from local_backend.engine.complete import load_complete
 from local_backend.engine.quiet import quiet
@@ -29,7 +29,7 @@ def convert(gguf: Path, *, to: Path) -> None:
     try:
         # The reader's own bar obeys no setting.
         with quiet(stderr=True):
-            source = {"gguf_file": file, "local_files_only": True}
+            source: dict[str, Any] = {"gguf_file": file, "local_files_only": True}
             # The plain class, and the config handed on: AutoTokenizer and AutoModel would read the header once more
             # each, which takes seconds.
             tokenizer = PreTrainedTokenizerFast.from_pretrained(place, **source)

@@ -267,7 +267,7 @@ def load_trainable(auto_class: Any, model_dir: Path, machine: Machine) -> Any:
     """
     try:
         with quiet():
-            options = {"dtype": machine.dtype, "local_files_only": True, "use_safetensors": True}
+            options: dict[str, Any] = {"dtype": machine.dtype, "local_files_only": True, "use_safetensors": True}
             model, _ = load_complete(auto_class, model_dir, **options)
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded for training: {str(error)[:300]}"

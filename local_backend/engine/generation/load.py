@@ -77,7 +77,7 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
             is_known = config.model_type in ARCHITECTURES
             attention = {"attn_implementation": decode_attention.register()} if is_known else {}
-            options = {"dtype": machine.dtype, "local_files_only": True, **attention}
+            options: dict[str, Any] = {"dtype": machine.dtype, "local_files_only": True, **attention}
             kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
             model, _ = load_complete(kind, folder, **options)
     except (ValueError, RuntimeError) as error:  # the latter: weights of other shapes than the configuration says
