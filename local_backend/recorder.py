@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shutil
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -47,7 +48,7 @@ class JobRecorder:
         self._job_id = job.id
         self._stop = stop
         self._elapsed_before_s = float(job.progress.get("elapsed_s", 0.0))
-        self._started_at = time.monotonic()
+        self._started_at: float | None = None
         self._first_step: int | None = None
         self._runs, notes = connect(job)
         for text in notes:
@@ -56,7 +57,8 @@ class JobRecorder:
     def started(self, facts: Mapping[str, Any]) -> None:
         """Record that weights are loaded and data rendered."""
         self._work.started(self._job_id, _plain(facts))
-        self._started_at = time.monotonic()
+        if self._started_at is None:  # engines also tell facts that they learn later
+            self._started_at = time.monotonic()
 
     def step(self, report: StepReport) -> Signal:
         """Record one step as an event with its metrics."""
@@ -74,10 +76,14 @@ class JobRecorder:
                 run.send(data)
         return wanted
 
-    def checkpoint(self, *, step: int, model_dir: Path, metrics: Mapping[str, float]) -> None:
-        """Record a usable model."""
-        known = {name: value for name, value in metrics.items() if name in _METRICS}
-        self._work.checkpoint(self._job_id, step=step, model_dir=model_dir, metrics=_plain({"step": step, **known}))
+    def checkpoint(
+        self, *, step: int, model_dir: Path, metrics: Mapping[str, float], best_step: int | None = None
+    ) -> None:
+        """Record a usable model, and remove those that are too old to be kept."""
+        known = _plain({"step": step, **{name: value for name, value in metrics.items() if name in _METRICS}})
+        old = self._work.checkpoint(self._job_id, step=step, model_dir=model_dir, metrics=known, best_step=best_step)
+        for folder in old:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def signal(self) -> Signal:
         """What the user wants."""
@@ -94,7 +100,7 @@ class JobRecorder:
             raise StoppedError
 
     def _progress(self, report: StepReport) -> dict[str, Any]:
-        run_s = time.monotonic() - self._started_at
+        run_s = 0.0 if self._started_at is None else time.monotonic() - self._started_at
         if self._first_step is None:
             self._first_step = report.step - 1
         done = report.step - self._first_step

@@ -23,11 +23,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from local_backend.models import reference
 from local_backend.names import is_tuned, random_text
 from local_backend.recorder import JobRecorder, StoppedError, result_csv
+from local_backend.room import is_no_room
 from local_backend.settings import EngineName, Settings
-from local_backend.store.blobs import Incoming, blob_path
+from local_backend.store.blobs import Incoming, blob_path, sync_folder
 from local_backend.store.database import Store
 from local_backend.store.models import Models
-from local_backend.store.sweep import sweep_job
+from local_backend.store.sweep import sweep_job, sweep_jobs
 from local_backend.store.tables import JobRow
 from local_backend.store.work import Work
 from local_backend.task import Engine, Hyperparameters, JobError, ModelRef, Signal, Task, UserError
@@ -160,6 +161,7 @@ class Runner:
     def _work_under_lock(self) -> None:
         self._home_inode = self._settings.server_dir.stat().st_ino
         self._work.take_over()
+        sweep_jobs(self._store)
         done = threading.Event()
         side = threading.Thread(target=self._attend, args=(done,), name="ftclient-validate", daemon=True)
         side.start()
@@ -246,21 +248,35 @@ class Runner:
         self._job = job.id
         try:
             self._train(job)
+        except StoppedError:
+            self._work.put_back(job.id)
+            raise
         except JobError as error:
-            self._work.failed(job.id, error_object(error))
+            self._fail(job, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, this job fails and the next ones go on
             log.error("%s: %s", job.id, where(error))  # noqa: TRY400 - messages may quote training text
-            self._work.failed(job.id, error_object(_crash(error)))
+            self._fail(job, _crash(error))
         finally:
             self._job = None
-        if self._work.has_ended(job.id):
-            sweep_job(self._store, job.id)
+        sweep_job(self._store, job.id)
+
+    def _fail(self, job: JobRow, error: JobError) -> None:
+        """Record a failure, if need be once there is room for that: a job that is not ended would be trained again."""
+        base = base_of(job.model, store=self._store, settings=self._settings)
+        while True:
+            try:
+                return self._work.failed(job.id, error_object(error), base=base)
+            except (OSError, SQLAlchemyError) as trouble:
+                log.error("%s: its end cannot be recorded: %s", job.id, type(trouble).__name__)  # noqa: TRY400 - as above
+            if self.stop.wait(BEAT_S):
+                raise StoppedError
 
     def _train(self, job: JobRow) -> None:
         if job.attempts > MAX_ATTEMPTS:
             raise JobError("server_error", _gave_up_text(job))
         task = task_of(job, store=self._store, settings=self._settings)
         task.work_dir.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(task.work_dir.parent)
         recorder = JobRecorder(self._work, job, stop=self.stop)
         with closing(recorder):
             outcome = self._engines.get(job.engine).train(task, recorder)
@@ -309,6 +325,16 @@ def model_of(name: str, *, store: Store, settings: Settings) -> ModelRef:
     return ModelRef(base=row.base, tuned_dir=Path(row.model_dir))
 
 
+def base_of(name: str, *, store: Store, settings: Settings) -> str:
+    """The base model of what a job starts from, also where that has gone since: its checkpoints are named after it."""
+    if is_tuned(name):
+        return Models(store).base_of(name) or name
+    try:
+        return reference(name, settings=settings).base
+    except (UserError, OSError):
+        return name
+
+
 def error_object(error: JobError) -> dict[str, str | None]:
     """The `error` of a failed job."""
     return {"code": error.code, "message": error.message, "param": error.param}
@@ -323,7 +349,9 @@ def _gave_up_text(job: JobRow) -> str:
 
 
 def _crash(error: Exception) -> JobError:
+    if is_no_room(error):
+        return JobError("disk_full", "The training stopped: the disk is full. Free some space.")
     if isinstance(error, OSError) and error.errno is not None:
-        return JobError("server_error", f"The training stopped: {error.strerror}. Free some room and try again.")
+        return JobError("server_error", f"The training stopped: {error.strerror}; runner.log says where.")
     name = type(error).__name__
     return JobError("server_error", f"The training stopped on an internal error ({name}); runner.log says where.")

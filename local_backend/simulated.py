@@ -42,6 +42,7 @@ from local_backend.task import (
 
 CONTEXT_TOKENS = 8192
 _KEPT_EPOCHS = 3
+"""The recorder keeps the checkpoints of so many epochs at least."""
 _POLL_S = 0.005
 _RESUME_EVERY_S = 0.3
 _FIRST_LOSS, _LAST_LOSS = 2.5, 0.15
@@ -87,9 +88,9 @@ class SimulatedEngine:
             signal = _wait(task, recorder, step)
             if signal is Signal.GO_ON:
                 signal = recorder.step(_report(task, step, total_steps, steps_per_epoch, data))
-                points.reached(step, now=step % steps_per_epoch == 0)
                 if step % steps_per_epoch == 0:
-                    _write_checkpoint(task, recorder, step, total_steps, steps_per_epoch)
+                    _write_checkpoint(task, recorder, step, total_steps)
+                points.reached(step, now=step % steps_per_epoch == 0)
                 done = step
             else:
                 done = step - 1
@@ -304,7 +305,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_checkpoint(task: Task, recorder: Recorder, step: int, total_steps: int, steps_per_epoch: int) -> None:
+def _write_checkpoint(task: Task, recorder: Recorder, step: int, total_steps: int) -> None:
     folder = _write_model(task, step)
     train = _loss(task, step, total_steps, "train")
     metrics = {"train_loss": train, "train_mean_token_accuracy": math.exp(-train)}
@@ -312,9 +313,6 @@ def _write_checkpoint(task: Task, recorder: Recorder, step: int, total_steps: in
         full = _loss(task, step, total_steps, "full")
         metrics |= {"full_valid_loss": full, "full_valid_mean_token_accuracy": math.exp(-full)}
     recorder.checkpoint(step=step, model_dir=folder, metrics=metrics)
-    old = step - _KEPT_EPOCHS * steps_per_epoch
-    if old > 0:
-        shutil.rmtree(task.model_dir(old), ignore_errors=True)
 
 
 def _final_step(task: Task, total_steps: int, steps_per_epoch: int) -> int:

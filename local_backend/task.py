@@ -110,10 +110,13 @@ class Recorder(Protocol):
     def step(self, report: StepReport) -> Signal:
         """Record one step and learn whether to go on. Steps already recorded (replayed after a crash) are dropped."""
 
-    def checkpoint(self, *, step: int, model_dir: Path, metrics: Mapping[str, float]) -> None:
+    def checkpoint(
+        self, *, step: int, model_dir: Path, metrics: Mapping[str, float], best_step: int | None = None
+    ) -> None:
         """Record a usable model, written completely and fsynced to `model_dir`, as it stood after `step`.
 
-        Repeats of a known step are dropped.
+        Repeats of a known step are dropped. The recorder removes old ones: all but the last few, that of `best_step`
+        (the best epoch so far), and those that the user has been told of.
         """
 
     def signal(self) -> Signal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,14 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from local_backend.room import is_no_room
 from local_backend.store import StoreError
 from local_backend.store.answers import KeyReusedError
 from local_backend.store.jobs import WrongStatusError
 from local_backend.store.paging import UnknownCursorError
 from local_backend.task import JobError, UserError
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk is full, the user's share of it is, or files may not grow that large."""
 
 _NOT_AGAIN = {"x-should-retry": "false"}
 """Official clients retry 409 and 5xx unless they are told that it is no use."""
@@ -130,13 +127,15 @@ def to_api_error(error: Exception) -> ApiError:  # noqa: PLR0911 - one line a ki
         return ApiError(f"Nothing in this list has the id '{str(error)[:80]}'.", status=404, param="after")
     if isinstance(error, HTTPException):
         return ApiError(str(error.detail), status=error.status_code, headers=error.headers)
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+    if is_no_room(error):
         return disk_full()
     text = str(error) if isinstance(error, StoreError) else f"The server failed: {type(error).__name__}."
     return ApiError(text, status=500, kind="server_error")
 
 
 def _wrong_status_text(error: WrongStatusError) -> str:
+    if error.reason is not None:
+        return f"Job {error.job_id} is {error.status} and cannot go on: {error.reason}"
     if error.status in ("succeeded", "failed", "cancelled"):
         return f"Job {error.job_id} has already ended: {error.status}."
     return f"Job {error.job_id} is {error.status}; this cannot be done now."

@@ -18,6 +18,7 @@ from local_backend.api.errors import ApiError
 from local_backend.api.job_requests import CreateJob
 from local_backend.models import resolve
 from local_backend.names import is_id, is_tuned
+from local_backend.runner import base_of
 from local_backend.store.jobs import NewJob
 from local_backend.store.paging import Page
 from local_backend.store.sweep import sweep_job
@@ -105,9 +106,10 @@ def checkpoints(job_id: str, here: Here, after: str | None = None, limit: Limit 
 
 @router.post("/{job_id}/cancel")
 def cancel(job_id: str, here: Here) -> JSONResponse:
-    """End a job without a model."""
-    is_at_rest = find(here, job_id).owner is None
-    row = here.jobs.cancel(job_id)
+    """End a job; the checkpoints of the epochs that it has finished can be used."""
+    before = find(here, job_id)
+    is_at_rest = before.owner is None
+    row = here.jobs.cancel(job_id, base=base_of(before.model, store=here.store, settings=here.settings))
     if is_at_rest:  # else its runner clears up once the engine has stopped
         sweep_job(here.store, job_id)
     return JSONResponse(show(row))
@@ -127,7 +129,7 @@ def pause(job_id: str, here: Here) -> JSONResponse:
 
 @router.post("/{job_id}/resume")
 def resume(job_id: str, here: Here) -> JSONResponse:
-    """Let a paused job go on."""
+    """Let a job go on: a paused one, or one that failed and has a resume point."""
     find(here, job_id)
     row = here.jobs.resume(job_id)
     here.runner.ensure()

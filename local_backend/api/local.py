@@ -18,6 +18,7 @@ from local_backend.api.errors import ApiError
 from local_backend.api.files import find as find_file
 from local_backend.api.jobs import find
 from local_backend.simulated import allow_steps
+from local_backend.store.checkpoints import resume_point
 from local_backend.store.tables import JobRow
 from local_backend.validation import check
 
@@ -112,6 +113,7 @@ def _is_behind(row: JobRow, target: int) -> bool:
 
 def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:
     progress = {"step": 0, "total_steps": None, "tokens_per_s": None, "elapsed_s": None, "remaining_s": None}
+    point = resume_point(here.store.jobs / row.id)
     return {
         "id": row.id,
         "status": row.status,
@@ -119,16 +121,5 @@ def _show_details(here: Backend, row: JobRow) -> dict[str, Any]:
         "facts": row.facts,
         "progress": {**progress, **row.progress},
         "notes": row.notes,
-        "resume_point": _resume_point(here, row),
+        "resume_point": None if point is None else {"step": point[0], "at": point[1]},
     }
-
-
-def _resume_point(here: Backend, row: JobRow) -> dict[str, Any] | None:
-    """From which step the job goes on after a crash: engines keep a `step-<n>` for it."""
-    found = sorted((here.store.jobs / row.id / "resume").glob("step-*"))
-    if not found:
-        return None
-    try:
-        return {"step": int(found[-1].name.partition("-")[2]), "at": int(found[-1].stat().st_mtime)}
-    except FileNotFoundError:  # a newer one has just taken its place
-        return _resume_point(here, row)

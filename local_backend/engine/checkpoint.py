@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -21,11 +20,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from local_backend.room import is_no_room
 from local_backend.task import JobError
 
 FORMAT = 1
 """Version of the resume point; another one is refused with words."""
-KEPT_CHECKPOINTS = 3
 
 
 @dataclass
@@ -48,13 +47,16 @@ class Progress:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `target` at the end of the block, durably and at once.
 
+    However the block is left before its end, nothing of the folder remains.
+
     Raises:
         JobError: The disk is full.
     """
     temporary = target.with_name(f".{target.name}.new")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True, mode=0o700)
     try:
+        _make_folder(target.parent)
+        temporary.mkdir(mode=0o700)
         yield temporary
         for file in temporary.rglob("*"):
             _fsync(file)
@@ -62,11 +64,11 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(target, ignore_errors=True)
         temporary.replace(target)
         _fsync(target.parent)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno != errno.ENOSPC:
+        if not is_no_room(error):
             raise
-        text = "The disk is full: a checkpoint could not be written. Free some space and resume the job."
+        text = f"The disk is full: {target.parent.name}/{target.name} of the job could not be written. Free some space."
         raise JobError("disk_full", text) from error
 
 
@@ -112,14 +114,6 @@ def load_resume_point(
     return Progress(**state["progress"])
 
 
-def remove_old_checkpoints(folder: Path, *, keep: int | None = None) -> None:
-    """Keep the last checkpoints, and the one of step `keep`."""
-    kept = sorted(folder.glob("step-*"), key=lambda path: int(path.name.partition("-")[2]))[:-KEPT_CHECKPOINTS]
-    for old in kept:
-        if old.name != f"step-{keep}":
-            shutil.rmtree(old, ignore_errors=True)
-
-
 def _optimizer_tensors(
     parameters: list[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
@@ -160,6 +154,14 @@ def _restore_random(states: dict[str, str], gpu: torch.device | None) -> None:
     torch.set_rng_state(restored["cpu"])
     if "cuda" in restored and gpu is not None:
         torch.cuda.set_rng_state(restored["cuda"], gpu)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _fsync(folder.parent)
 
 
 def _fsync(path: Path) -> None:

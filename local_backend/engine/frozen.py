@@ -8,7 +8,9 @@ Shapes: U places of the tree, N states that are kept, T tokens of a pack, R rows
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -59,21 +61,30 @@ class FrozenStates:
         return self._n_kept * int(self._model.config.hidden_size) * int(self._model.dtype.itemsize)
 
     def fits(self, folder: Path) -> bool:
-        """Whether the disk has room enough."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return self.n_bytes < SHARE_OF_FREE_DISK * shutil.disk_usage(folder).free
+        """Whether the states are in `folder` already, from an earlier start of the job, or the disk has room enough."""
+        if self._are_in(folder):
+            return True
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return self.n_bytes < SHARE_OF_FREE_DISK * shutil.disk_usage(folder.parent).free
 
     def fill(self, folder: Path, *, packs: Iterable[tuple[list[int], Pack]], between: Callable[[], None]) -> None:
         """Compute the states, or map those that an earlier start of the job has left."""
-        key = {"states": self._n_kept, "blocks": self.n_blocks, "dtype": str(self._model.dtype)}
-        if not (folder / "key.json").is_file() or json.loads((folder / "key.json").read_text()) != key:
+        if not self._are_in(folder):
             with whole_folder(folder) as new, torch.no_grad():
+                _reserve(new / "states", n_bytes=self.n_bytes)
                 states_ND = self._map(new / "states", is_written=True)
                 for _, part in packs:
                     between()
                     states_ND[self._which(part)] = self._compute(part).cpu()
-                (new / "key.json").write_text(json.dumps(key), encoding="utf-8")
+                (new / "key.json").write_text(json.dumps(self._key()), encoding="utf-8")
         self._states_ND = self._map(folder / "states", is_written=False)
+
+    def _key(self) -> dict[str, Any]:
+        return {"states": self._n_kept, "blocks": self.n_blocks, "dtype": str(self._model.dtype)}
+
+    def _are_in(self, folder: Path) -> bool:
+        key = folder / "key.json"
+        return key.is_file() and json.loads(key.read_text(encoding="utf-8")) == self._key()
 
     def states(self, part: Pack) -> torch.Tensor:
         """The states of a pack's tokens (T, D), or if they are final, of its rows (R, D)."""
@@ -100,3 +111,15 @@ class FrozenStates:
         for sequence, places in zip(part.sequences, part.places, strict=True):
             places_T[torch.tensor(places)] = self._places[id(sequence)]
         return self._kept_U[places_T[part.row_positions_R] if self.is_final else places_T]
+
+
+def _reserve(file: Path, *, n_bytes: int) -> None:
+    """Take the room of a file that is to be mapped: a disk that is full when a page is written kills the process."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with file.open("xb") as opened:
+        try:
+            os.posix_fallocate(opened.fileno(), 0, n_bytes)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # the file system cannot
+                raise

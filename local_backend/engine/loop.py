@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints
+from local_backend.engine.checkpoint import Progress, load_resume_point
 from local_backend.engine.objective import Measured, Preference
 from local_backend.engine.pace import (
     Between,
@@ -40,7 +40,8 @@ def train(run: Run, recorder: Recorder) -> Outcome:
         run.keep_frozen(between)
         _set_reference(run, between)
         folder, parameters = run.task.work_dir / "resume", run.network.parameters()
-        progress = load_resume_point(folder, parameters=parameters, optimizer=run.optimizer) or progress
+        found = load_resume_point(folder, parameters=parameters, optimizer=run.optimizer)
+        progress = found or run.first_progress()
         facts = {**run.facts(), **_restore_setting(run, progress)}
         recorder.started({**facts, "micro_batch_tokens": progress.micro_batch_tokens})
         return _loop(run, recorder, progress, between)
@@ -103,7 +104,8 @@ def _restore_setting(run: Run, progress: Progress) -> dict[str, object]:
         raise JobError("base_model_changed", text, "model")
     threads = progress.setting["threads"]
     torch.set_num_threads(threads)
-    changed = {key: value for key, value in run.setting().items() if progress.setting.get(key) != value}
+    now = run.setting()
+    changed = {key: now.get(key) for key, was in progress.setting.items() if now.get(key) != was}
     changed.pop("threads", None)
     if not changed:
         return {"threads": threads}
@@ -152,8 +154,8 @@ def _clip(run: Run, sums: Measured, step: int) -> float:
     norm = float(total)
     if not math.isfinite(norm) or not math.isfinite(sums.loss):
         text = (
-            f"Training diverged at step {step}: loss {sums.loss:.3g}, gradient norm {norm:.3g}. The last good state is "
-            f"kept. Lower the learning rate (it was {run.rate:.3g}) or look at the examples of this step."
+            f"Training diverged at step {step}: loss {sums.loss:.3g}, gradient norm {norm:.3g}. "
+            f"Lower the learning rate (it was {run.rate:.3g}) or look at the examples of this step."
         )
         raise JobError("training_diverged", text, param="local.learning_rate")
     if norm == 0.0 and step == 1:
@@ -191,5 +193,4 @@ def _save_checkpoint(run: Run, progress: Progress, recorder: Recorder, report: S
     names = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
     metrics = {name: getattr(report, name) for name in (*names, "full_valid_loss", "full_valid_mean_token_accuracy")}
     known = {name: value for name, value in metrics.items() if value is not None}
-    recorder.checkpoint(step=progress.step, model_dir=folder, metrics=known)
-    remove_old_checkpoints(folder.parent, keep=progress.best_step)
+    recorder.checkpoint(step=progress.step, model_dir=folder, metrics=known, best_step=progress.best_step)

@@ -89,11 +89,14 @@ def _frozen_weights(model: Any) -> dict[str, torch.Tensor]:
 
 
 def _save_in_two(model: Any, frozen: Mapping[str, torch.Tensor], folder: Path, *, beside: Path | None) -> None:
-    """Write the trained weights, and write or link the others, as two parts with an index."""
+    """Write the trained weights, and write or link the others, as two parts with an index.
+
+    Only a checkpoint that is whole is linked to: what a power cut has left of another may have holes.
+    """
     trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
     model.save_pretrained(folder, state_dict=dict(trained))  # which it empties
     (folder / "model.safetensors").rename(folder / _TRAINED_PART)
-    known = next(beside.glob(f"*/{_FROZEN_PART}"), None) if beside else None
+    known = next(beside.glob(f"step-*/{_FROZEN_PART}"), None) if beside else None
     try:
         if known is None:
             raise FileNotFoundError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, select
@@ -12,21 +11,23 @@ from sqlalchemy.orm import Session
 
 from local_backend.names import new_id
 from local_backend.store.answers import Idempotency, earlier_answer, keep_answer
+from local_backend.store.blobs import blob_path
+from local_backend.store.checkpoints import show_all, way_on
 from local_backend.store.database import Store, now
+from local_backend.store.events import add_event
 from local_backend.store.files import UNFINISHED
 from local_backend.store.paging import Page, page
 from local_backend.store.tables import CheckpointRow, EventRow, FileRow, JobRow
 
-EMPTY: Mapping[str, Any] = MappingProxyType({})
-
 
 class WrongStatusError(Exception):
-    """A job in this status cannot be cancelled, paused or resumed."""
+    """A job in this status cannot be cancelled, paused or resumed. `reason` says why where the status does not."""
 
-    def __init__(self, job_id: str, status: str) -> None:
-        super().__init__(job_id, status)
+    def __init__(self, job_id: str, status: str, reason: str | None = None) -> None:
+        super().__init__(job_id, status, reason)
         self.job_id = job_id
         self.status = status
+        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +127,19 @@ class Jobs:
             query = select(JobRow).where(JobRow.status.in_(UNFINISHED), JobRow.status != "paused")
             return list(session.scalars(query.order_by(JobRow.seq)))
 
-    def cancel(self, job_id: str) -> JobRow:
-        """End a job. Nothing that its runner does from here on is recorded.
+    def cancel(self, job_id: str, *, base: str) -> JobRow:
+        """End a job. Nothing that its runner does from here on is recorded; its checkpoints can be used.
+
+        Args:
+            job_id: Which one.
+            base: The base model that its checkpoints are named after.
 
         Raises:
             WrongStatusError: It has ended already.
         """
         with self._store.write() as session:
             row = _in_status(session, job_id, UNFINISHED)
+            show_all(session, row, base=base)
             row.status, row.owner, row.finished_at = "cancelled", None, now()
             add_event(session, job_id, "Fine-tuning job cancelled")
             return row
@@ -154,41 +160,27 @@ class Jobs:
             return row
 
     def resume(self, job_id: str) -> JobRow:
-        """Let a paused job go on when its turn comes.
+        """Let a job go on when its turn comes: a paused one, or one that failed and has a resume point.
 
         Raises:
-            WrongStatusError: It is not paused.
+            WrongStatusError: It is neither, or what it needs is gone.
         """
         with self._store.write() as session:
-            row = _in_status(session, job_id, ("paused",))
-            row.status = "queued"
+            row = _in_status(session, job_id, ("paused", "failed"))
+            if row.status == "failed":
+                self._check_way_on(row)
+            row.status, row.attempts, row.error, row.finished_at = "queued", 0, None, None
             add_event(session, job_id, "Fine-tuning job resumed")
             return row
 
-
-def add_event(
-    session: Session,
-    job_id: str,
-    message: str,
-    *,
-    level: str = "info",
-    kind: str = "message",
-    data: Mapping[str, Any] | None = EMPTY,
-    step: int | None = None,
-) -> None:
-    """Add an event inside a transaction. Plain messages carry `{}` as data, as hosted ones do."""
-    row = EventRow(
-        id=new_id("ftevent-"),
-        job_id=job_id,
-        created_at=now(),
-        level=level,
-        message=message,
-        type=kind,
-        data=None if data is None else dict(data),
-        step=step,
-    )
-    session.add(row)
-    session.flush()
+    def _check_way_on(self, row: JobRow) -> None:
+        if way_on((row.error or {}).get("code"), self._store.jobs / row.id) is None:
+            reason = "it has no resume point to go on from. Start it again with `ftclient train`."
+            raise WrongStatusError(row.id, row.status, reason)
+        contents = filter(None, (row.training_sha256, row.validation_sha256))
+        if not all(blob_path(self._store.blobs, sha256).is_file() for sha256 in contents):
+            reason = "its training or validation file was deleted. Start it again with `ftclient train`."
+            raise WrongStatusError(row.id, row.status, reason)
 
 
 def _new_row(new: NewJob) -> JobRow:

@@ -25,6 +25,11 @@ class Models:
         with self._store.read() as session:
             return session.scalar(select(ModelRow).where(ModelRow.id == name, ModelRow.deleted.is_(False)))
 
+    def base_of(self, name: str) -> str | None:
+        """Return the base model of a tuned one, also of one that was deleted; None: there never was one."""
+        with self._store.read() as session:
+            return session.scalar(select(ModelRow.base).where(ModelRow.id == name))
+
     def all(self) -> Sequence[ModelRow]:
         """Return all of them, oldest first."""
         with self._store.read() as session:

@@ -11,16 +11,22 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from local_backend.names import checkpoint_name, new_id, tuned_name
+from local_backend.names import tuned_name
 from local_backend.store.blobs import Content
+from local_backend.store.checkpoints import (
+    add_checkpoint,
+    add_model,
+    forget_old,
+    name_checkpoint,
+    show_all,
+    show_last,
+    with_advice,
+)
 from local_backend.store.database import Store, now
+from local_backend.store.events import add_event
 from local_backend.store.files import NewFile, insert
-from local_backend.store.jobs import add_event
-from local_backend.store.tables import CheckpointRow, EventRow, JobRow, ModelRow, RunnerRow
+from local_backend.store.tables import EventRow, JobRow, RunnerRow
 from local_backend.task import Outcome, Signal
-
-KEPT_CHECKPOINTS = 3
-"""OpenAI keeps the checkpoints of the last three epochs."""
 
 STARTED = "Fine-tuning job started"
 
@@ -96,6 +102,13 @@ class Work:
                 row.status = "running" if row.status == "queued" else row.status
             return row
 
+    def put_back(self, job_id: str) -> None:
+        """Record that this runner stops in order: its start of the job is none that ended in a crash."""
+        with self._store.write() as session:
+            row = _row(session, job_id)
+            if row.owner == self.owner:
+                row.attempts = max(0, row.attempts - 1)
+
     def signal(self, job_id: str) -> Signal:
         """What the user wants of a job."""
         with self._store.read() as session:
@@ -126,12 +139,15 @@ class Work:
             row.progress = progress
             return wanted
 
-    def checkpoint(self, job_id: str, *, step: int, model_dir: Path, metrics: Mapping[str, float]) -> None:
-        """Record a usable model; it is shown when the job ends or pauses."""
+    def checkpoint(
+        self, job_id: str, *, step: int, model_dir: Path, metrics: Mapping[str, float], best_step: int | None
+    ) -> list[Path]:
+        """Record a usable model, which is shown when the job ends; return the folders of those that are not kept."""
         with self._store.write() as session:
             if self._signal(_row(session, job_id)) is Signal.CANCEL:
-                return
-            _add_checkpoint(session, job_id, step=step, model_dir=model_dir, metrics=metrics)
+                return []
+            add_checkpoint(session, job_id, step=step, model_dir=model_dir, metrics=metrics)
+            return forget_old(session, job_id, best_step=best_step)
 
     def metrics(self, job_id: str) -> list[dict[str, Any]]:
         """Return the data of all steps in order."""
@@ -155,8 +171,8 @@ class Work:
                 blobs=self._store.blobs,
             )
             name = tuned_name(base, suffix=row.suffix)
-            _show_checkpoints(session, row, base=base, final=name, final_dir=str(outcome.model_dir))
-            _add_model(session, name, base=base, job=row, model_dir=str(outcome.model_dir))
+            show_last(session, row, base=base, final=name, final_dir=str(outcome.model_dir))
+            add_model(session, name, base=base, job=row, model_dir=str(outcome.model_dir))
             row.status, row.owner, row.finished_at = "succeeded", None, now()
             row.result_files, row.fine_tuned_model = [file.id], name
             row.trained_tokens = outcome.trained_tokens
@@ -170,27 +186,21 @@ class Work:
             row = _row(session, job_id)
             if self._signal(row) is Signal.CANCEL:
                 return
-            row.status, row.owner = "paused", None
+            row.status, row.owner, row.attempts = "paused", None, 0
             step = int(row.progress.get("step", 0))
             if outcome.model_dir is not None and step:
                 metrics = {"step": step, **_losses(session, job_id, step)}
-                found = _add_checkpoint(session, job_id, step=step, model_dir=outcome.model_dir, metrics=metrics)
-                if found.model is None:
-                    found.model = checkpoint_name(base, suffix=row.suffix, step=step)
-                    _add_model(session, found.model, base=base, job=row, model_dir=found.model_dir)
+                found = add_checkpoint(session, job_id, step=step, model_dir=outcome.model_dir, metrics=metrics)
+                name_checkpoint(session, row, found, base=base)
             add_event(session, job_id, "Fine-tuning job paused")
 
-    def failed(self, job_id: str, error: Mapping[str, Any]) -> None:
-        """Record that a job of this runner cannot be done."""
+    def failed(self, job_id: str, error: Mapping[str, Any], *, base: str) -> None:
+        """Record that a job of this runner has failed. Its checkpoints can be used; its text says what else is left."""
         with self._store.write() as session:
             row = _row(session, job_id)
             if self._signal(row) is not Signal.CANCEL:
-                _fail(session, row, error)
-
-    def has_ended(self, job_id: str) -> bool:
-        """Whether a job is over, however it ended."""
-        with self._store.read() as session:
-            return _row(session, job_id).status in ("succeeded", "failed", "cancelled")
+                show_all(session, row, base=base)
+                _fail(session, row, with_advice(session, row, error, folder=self._store.jobs / job_id))
 
     def note(self, job_id: str, text: str) -> None:
         """Add a sentence to the job's details."""
@@ -214,49 +224,11 @@ def _fail(session: Session, row: JobRow, error: Mapping[str, Any]) -> None:
     add_event(session, row.id, str(error["message"]), level="error")
 
 
-def _add_model(session: Session, name: str, *, base: str, job: JobRow, model_dir: str) -> None:
-    session.add(ModelRow(id=name, created=now(), base=base, job_id=job.id, engine=job.engine, model_dir=model_dir))
-
-
-def _add_checkpoint(
-    session: Session, job_id: str, *, step: int, model_dir: Path, metrics: Mapping[str, float]
-) -> CheckpointRow:
-    query = select(CheckpointRow).where(CheckpointRow.job_id == job_id, CheckpointRow.step_number == step)
-    row = session.scalar(query)
-    if row is None:
-        row = CheckpointRow(
-            id=new_id("ftckpt_"),
-            job_id=job_id,
-            created_at=now(),
-            step_number=step,
-            metrics=dict(metrics),
-            model_dir=str(model_dir),
-        )
-        session.add(row)
-    return row
-
-
 def _losses(session: Session, job_id: str, step: int) -> dict[str, Any]:
     names = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
     query = select(EventRow.data).where(EventRow.job_id == job_id, EventRow.step == step)
     data = session.scalar(query) or {}
     return {name: data[name] for name in names if name in data}
-
-
-def _show_checkpoints(session: Session, row: JobRow, *, base: str, final: str, final_dir: str) -> None:
-    """Name the last checkpoints; that of the final model, the best one where that was asked for, has its name."""
-    query = select(CheckpointRow).where(CheckpointRow.job_id == row.id).order_by(CheckpointRow.step_number.desc())
-    kept = [found for found in session.scalars(query) if Path(found.model_dir).is_dir()]
-    fresh = [found for found in kept if found.model is None]
-    shown = [found for at, found in enumerate(fresh) if at < KEPT_CHECKPOINTS or found.model_dir == final_dir]
-    for found in reversed(shown):
-        if found.model_dir == final_dir:
-            found.model = final
-            continue
-        found.model = checkpoint_name(base, suffix=row.suffix, step=found.step_number)
-        _add_model(session, found.model, base=base, job=row, model_dir=found.model_dir)
-        text = f"Checkpoint created at step {found.step_number} with Snapshot ID: {found.model}"
-        add_event(session, row.id, text)
 
 
 def runner_row(store: Store) -> RunnerRow | None:

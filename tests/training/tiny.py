@@ -175,6 +175,7 @@ class Recording:
         self.facts = {}
         self.reports = []
         self.checkpoints = []
+        self.best_step = None
         self.signals = signals or {}
 
     def started(self, facts):
@@ -187,8 +188,9 @@ class Recording:
             self.reports.append(report)
         return self.signals.get(report.step, Signal.GO_ON)
 
-    def checkpoint(self, *, step, model_dir, metrics):
+    def checkpoint(self, *, step, model_dir, metrics, best_step=None):
         """Keep the checkpoint."""
+        self.best_step = best_step
         self.checkpoints.append((step, model_dir, metrics))
 
     def signal(self):

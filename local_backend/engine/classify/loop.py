@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from local_backend.engine.checkpoint import Progress, load_resume_point, remove_old_checkpoints
+from local_backend.engine.checkpoint import Progress, load_resume_point
 from local_backend.engine.classify.augment import Augmentation
 from local_backend.engine.classify.body import ImageBody
 from local_backend.engine.classify.data import Row, one_hot, smoothed
@@ -164,8 +164,8 @@ def _clip(run: Run, measured: Step, step: int) -> float:
     if math.isfinite(norm) and math.isfinite(measured.loss):
         return norm
     text = (
-        f"Training diverged at step {step}: loss {measured.loss:.3g}, gradient norm {norm:.3g}. The last good state is "
-        "kept. Lower the learning rate or look at the examples of this step."
+        f"Training diverged at step {step}: loss {measured.loss:.3g}, gradient norm {norm:.3g}. "
+        "Lower the learning rate or look at the examples of this step."
     )
     raise JobError("training_diverged", text, param="local.learning_rate")
 
@@ -218,8 +218,7 @@ def _end_epoch(run: Run, progress: Progress, recorder: Recorder, measured: Step,
         note_best(progress, full.loss)
         metrics |= {"full_valid_loss": full.loss, "full_valid_mean_token_accuracy": full.accuracy}
     folder = run.save_model(run.task.model_dir(progress.step))
-    recorder.checkpoint(step=progress.step, model_dir=folder, metrics=metrics)
-    remove_old_checkpoints(folder.parent, keep=progress.best_step)
+    recorder.checkpoint(step=progress.step, model_dir=folder, metrics=metrics, best_step=progress.best_step)
     if full is not None and (progress.best_step == progress.step or not evaluation_of(run.task).get("keep_best")):
         names = run.data.labels.names
         said = report(full, names, temperature=run.classifier.temperature)

@@ -31,8 +31,8 @@ class Silent:
         self.steps = report.step
         return Signal.GO_ON
 
-    def checkpoint(self, *, step, model_dir, metrics):
-        del step, model_dir, metrics
+    def checkpoint(self, *, step, model_dir, metrics, best_step=None):
+        del step, model_dir, metrics, best_step
 
     def signal(self):
         return Signal.GO_ON
