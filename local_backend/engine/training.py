@@ -95,11 +95,12 @@ class Run:
             return
         everything = sequences([*self.rows, *self.valid_rows])
         states = FrozenStates(self.network.model, everything, n_blocks=n_blocks)
-        if not states.fits(self.task.work_dir):
+        folder = self.task.work_dir / "frozen"
+        if not states.fits(folder):
             return
         limit = self.first_progress().micro_batch_tokens
         packs = self.network.packs([[one] for one in everything], max_tokens=limit)
-        states.fill(self.task.work_dir / "frozen", packs=packs, between=between)
+        states.fill(folder, packs=packs, between=between)
         self.network.frozen = states
 
     def setting(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ class Run:
             "torch": torch.__version__,
             "onednn": uses_onednn(),
             "weights": self.base.sha256[:12],
+            "kept_blocks": self.network.frozen.n_blocks if self.network.frozen else 0,
         }
 
     def save_model(self, folder: Path) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from local_backend.engine import checkpoint, loop, pace
+from local_backend.engine import checkpoint, frozen, loop, pace
 from local_backend.engine.training import prepare
 from local_backend.task import JobError, Signal
 from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
@@ -239,3 +239,18 @@ def test_all_of_the_optimizer_goes_on_where_the_weights_are(tmp_path):
     devices = {value.device.type for state in other.state.values() for value in state.values()}
     assert len(other.state) == 2
     assert devices == {"meta"}
+
+
+def test_kept_states_are_read_again_though_the_disk_has_filled_since(tmp_path, base, training, monkeypatch):
+    task = task_of(tmp_path / "job", training, local={"tune": {"type": "last_layers", "n": 1}})
+    run(task, base, Recording({2: Signal.PAUSE}))
+    monkeypatch.setattr(frozen, "SHARE_OF_FREE_DISK", 0.0)
+    again = Recording({3: Signal.PAUSE})
+    run(task, base, again)
+    assert again.facts["kept_frozen_bytes"] > 0
+    assert "resume_note" not in again.facts
+    shutil.rmtree(tmp_path / "job" / "frozen")
+    last = Recording()
+    assert run(task, base, last).kind == "succeeded"
+    assert last.facts["kept_frozen_bytes"] == 0
+    assert "kept_blocks was 2 and is 0" in last.facts["resume_note"]
