@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,6 +230,7 @@ class Client(Connection):
         models: Sequence[str],
         progress: EvaluationProgress | None = None,
         announce: Announce | None = None,
+        tell: Callable[[str], None] | None = None,
         **wishes: Any,
     ) -> Comparison:
         """Ask each model the questions of a held-out dataset and compare the answers with the expected ones.
@@ -241,7 +242,8 @@ class Client(Connection):
             models: Whom to ask; further ones are compared with the first.
             progress: Told about answers received, and answers in all.
             announce: Told what is to be asked and what it may cost, before anything is.
-            wishes: grader, judge, perplexity, max_cost_usd, max_tokens, fresh, workers (see
+            tell: Told in words when the host fails and is asked again after a pause; called by any thread.
+            wishes: grader, judge, perplexity, max_cost_usd, max_tokens, fresh, workers, longest_pause_s (see
                 `ftclient.evaluate.evaluation.Wishes`).
 
         Raises:
@@ -260,6 +262,7 @@ class Client(Connection):
             wishes=Wishes(**{"prices": self.prices, **wishes}),
             progress=progress,
             announce=announce,
+            tell=tell,
         )
         LineageStore(self.home).keep_scores(str(self._official.base_url), scores_of(comparison, data))
         return comparison

@@ -73,9 +73,15 @@ def translate(error: openai.OpenAIError, host: Host, *, job_id: str | None = Non
 
 
 def retry_after_s(error: BaseException) -> float | None:
+    """Return how long to leave the host alone as it asks, in seconds, two minutes at most; None if it does not ask."""
+    asked_s = asked_pause_s(error)
+    return None if asked_s is None else min(asked_s, _LONGEST_PAUSE_S)
+
+
+def asked_pause_s(error: BaseException) -> float | None:
     """Return how long the host asks to be left alone, in seconds; None where it has not said so.
 
-    The header counts in seconds, or names a time (RFC 9110, 10.2.3). More than two minutes is not believed.
+    The header counts in seconds, or names a time (RFC 9110, 10.2.3).
     """
     response = getattr(error.__cause__, "response", None)
     said = response.headers.get("retry-after") if response is not None else None
@@ -90,7 +96,7 @@ def retry_after_s(error: BaseException) -> float | None:
             pause_s = parsedate_to_datetime(said).timestamp() - time.time()
         except ValueError:
             return None
-    return min(pause_s, _LONGEST_PAUSE_S) if pause_s > 0 else None
+    return pause_s if pause_s > 0 else None
 
 
 def missing_key(host: Host) -> str:

@@ -71,7 +71,8 @@ def compare(
         if plans:
             audience.agree(list(plans.values()))
         trained = {name: run.train(name, plan) for name, plan in plans.items()}
-        asker = Asker(client.openai, client.host, stack.enter_context(AnswerStore(client.home)))
+        store = stack.enter_context(AnswerStore(client.home))
+        asker = Asker(client.openai, client.host, store, tell=audience.tell)
         return run.outcomes(asker, trained)
 
 

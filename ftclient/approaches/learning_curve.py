@@ -140,7 +140,9 @@ def learning_curve(
         audience.tell(f"Training on {len(part)} examples: {TITLES[approach]}")
         models.append(training.run(client, approach, plan, follow=audience.follow).model)
     audience.tell("Asking")
-    comparison = client.evaluate(test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress)
+    comparison = client.evaluate(
+        test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress, tell=audience.tell
+    )
     n_seen = leaks.count_seen(questions_of(parts[-1]), questions)
     return _curve(comparison, approach, [len(part) for part in parts], models, n_seen=n_seen)
 

@@ -93,6 +93,7 @@ def with_bar(client: Client, data: Any, models: list[str], **wishes: Any) -> Com
             models=models,
             progress=bar.tell,
             announce=lambda spending: say(spending.text),
+            tell=say,
             **wishes,
         )
 

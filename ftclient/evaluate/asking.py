@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,11 +9,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ftclient.errors import BackendError, RateLimitError, UnavailableError
-from ftclient.evaluate.pace import Pace
+from ftclient.evaluate.pace import Pace, Pause
 from ftclient.evaluate.questions import Answer, calls_of
 from ftclient.evaluate.store import AnswerStore, key_of
 from ftclient.hosts import Host
-from ftclient.wire import errors_of, retry_after_s
+from ftclient.wire import asked_pause_s, errors_of
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -24,13 +23,16 @@ LOCAL_WORKERS = 64
 """Questions under way at once at the local backend: as many texts as it computes together."""
 HOSTED_WORKERS = 8
 _TRIES = 6
-"""A question is given up after so many answers of 429 or 5xx, or so many broken connections."""
-_LONGEST_PAUSE_S = 60.0
+"""All is given up after so many answers of 429 or 5xx, or broken connections, to one question or in a row."""
+LONGEST_PAUSE_S = 60.0
+"""A host that asks to be left alone for longer is not waited for."""
+_WORTH_TELLING_S = 1.0
 _OWN_FAULTS = frozenset({"context_length_exceeded", "string_above_max_length", "content_filter", "invalid_prompt"})
 """Codes of refusals that are about this question alone: the others go on."""
 
 _ADAPTED = frozenset({"max_tokens", "temperature"})
 
+Tell = Callable[[str], None]
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
@@ -44,15 +46,27 @@ class Asker:
         store: Where answers are kept and found again.
         workers: Questions under way at once; None suits the host.
         fresh: Ask again what has been answered before.
+        tell: Told in words, by any thread, when the host fails and is asked again after a pause.
+        longest_pause_s: A host that asks to be left alone for longer is given up.
     """
 
     def __init__(
-        self, openai: OpenAI, host: Host, store: AnswerStore, *, workers: int | None = None, fresh: bool = False
+        self,
+        openai: OpenAI,
+        host: Host,
+        store: AnswerStore,
+        *,
+        workers: int | None = None,
+        fresh: bool = False,
+        tell: Tell | None = None,
+        longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> None:
         self._openai = openai.with_options(max_retries=0)  # pauses are for all threads, not for one
         self._host = host
         self._store = store
         self._fresh = fresh
+        self._tell = tell
+        self._longest_pause_s = longest_pause_s
         self._weights: dict[str, Any] = {}
         self._unfit: dict[str, frozenset[str]] = {}
         self.workers = workers or (LOCAL_WORKERS if host.is_local else HOSTED_WORKERS)
@@ -143,13 +157,14 @@ class Asker:
             with self._pace.turn() as goes_on:
                 if not goes_on:
                     raise BackendError("The evaluation was ended.")
+                began = time.monotonic()
                 try:
                     return self._once(model, messages, options)
                 except BackendError as error:
                     if error.code in _OWN_FAULTS:
                         return Answer(text="", finish_reason="error", error=str(error))
                     if not self._learned(model, error):
-                        self._wait_or_raise(error, attempt)
+                        self._wait_or_raise(error, attempt, began)
         raise AssertionError("the last attempt returns or raises")
 
     def _once(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
@@ -176,14 +191,38 @@ class Asker:
             self._unfit[model] = self._unfit.get(model, frozenset()) | {str(error.param)}
         return is_unfit
 
-    def _wait_or_raise(self, error: BackendError, attempt: int) -> None:
+    def _wait_or_raise(self, error: BackendError, attempt: int, began: float) -> None:
         """Let everybody pause if it is no use to go on at once."""
         is_passing = isinstance(error, UnavailableError | RateLimitError) and error.code != "insufficient_quota"
         if not is_passing or attempt == _TRIES:
             raise error
-        backoff_s = min(_LONGEST_PAUSE_S, 0.5 * 2 ** (attempt - 1)) * random.uniform(0.75, 1.0)  # noqa: S311 - no secret
-        asked_s = retry_after_s(error)
-        self._pace.be_quiet(backoff_s if asked_s is None else asked_s)
+        asked_s = asked_pause_s(error)
+        if asked_s is not None and asked_s > self._longest_pause_s:
+            raise _not_waited_for(error, asked_s, self._longest_pause_s) from error
+        pause = self._pace.be_quiet(asked_s, began=began)
+        if pause is None:
+            return
+        if pause.number >= _TRIES:
+            raise error
+        if self._tell and (pause.number > 1 or pause.seconds >= _WORTH_TELLING_S):
+            self._tell(_said_of(error, self._host, pause))
+
+
+def _not_waited_for(error: BackendError, asked_s: float, longest_s: float) -> BackendError:
+    text = (
+        f"{error} It asks to be left alone for {asked_s:,.0f} s; more than {longest_s:,.0f} s are not waited for: run "
+        "this again after that time."
+    )
+    return type(error)(text, *error.args[1:])
+
+
+def _said_of(error: BackendError, host: Host, pause: Pause) -> str:
+    """Return what is wrong with a host, and when it is asked again."""
+    wrong = "does not answer" if error.status_code is None else f"failed (HTTP {error.status_code})"
+    if isinstance(error, RateLimitError):
+        wrong = "is limiting requests"
+    name = host.title[0].upper() + host.title[1:]
+    return f"{name} {wrong}; trying again in {max(1, round(pause.seconds))} s ({pause.number} of {_TRIES - 1})."
 
 
 def _watch(futures: Sequence[Future[Any]], done: Callable[[], None]) -> None:

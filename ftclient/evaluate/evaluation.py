@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftclient.cost.book import PriceBook
 from ftclient.errors import BackendError
 from ftclient.evaluate import judge, spending
-from ftclient.evaluate.asking import Asker
+from ftclient.evaluate.asking import LONGEST_PAUSE_S, Asker, Tell
 from ftclient.evaluate.compare import Comparison, Measured
 from ftclient.evaluate.grade_answers import complaint, graded, to_ask
 from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, require_sandbox
@@ -51,6 +51,8 @@ class Wishes:
     """Ask again what was asked before."""
     workers: int | None = None
     """Questions under way at once; None suits the host."""
+    longest_pause_s: float = LONGEST_PAUSE_S
+    """Give up where the host asks to be left alone for longer."""
     prices: PriceBook | None = None
     """What hosts charge; None is what holds here."""
 
@@ -60,7 +62,7 @@ class Wishes:
         return {"max_tokens": self.max_tokens or longest, "temperature": 0}
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
     openai: OpenAI,
     host: Host,
     examples: Any,
@@ -70,6 +72,7 @@ def evaluate(
     wishes: Wishes | None = None,
     progress: Progress | None = None,
     announce: Announce | None = None,
+    tell: Tell | None = None,
 ) -> Comparison:
     """Ask every model every question at temperature 0; what was answered in an earlier call is not asked again.
 
@@ -82,6 +85,7 @@ def evaluate(
         wishes: How.
         progress: Told after each answer.
         announce: Told what it may cost.
+        tell: Told in words when the host fails and is asked again after a pause; called by any thread.
 
     Raises:
         BudgetError: It may cost more than was allowed; nothing was asked.
@@ -90,7 +94,15 @@ def evaluate(
     """
     run = _Run(host, questions_of(examples), list(dict.fromkeys(models)), wishes or Wishes(), progress)
     with AnswerStore(home) as store:
-        asker = Asker(openai, host, store, workers=run.wishes.workers, fresh=run.wishes.fresh)
+        asker = Asker(
+            openai,
+            host,
+            store,
+            workers=run.wishes.workers,
+            fresh=run.wishes.fresh,
+            tell=tell,
+            longest_pause_s=run.wishes.longest_pause_s,
+        )
         bill = run.spending(asker)
         if announce:
             announce(bill)

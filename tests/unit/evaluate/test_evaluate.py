@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ftclient import BudgetError, Client, DataError, Dataset, UnavailableError, UnsupportedError, hosts
+from ftclient import BudgetError, Client, DataError, Dataset, RateLimitError, UnavailableError, UnsupportedError, hosts
 from ftclient.cost.book import PriceBook
 from ftclient.errors import FtclientError
 from ftclient.evaluate import judge, stats
@@ -166,6 +166,46 @@ def test_a_host_that_stays_away_is_given_up(counted, monkeypatch):
     proxy.choose = lambda exchange: Fault(status=503 if exchange.path.endswith("/chat/completions") else None)
     with pytest.raises(UnavailableError, match="0 of 2 are done"):
         client.evaluate(Dataset(map(example, range(2))), models=[MODEL], workers=1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"), [(Fault(drop_before=True), "does not answer"), (Fault(status=503), "failed (HTTP 503)")]
+)
+def test_who_waits_is_told_what_for_and_for_how_long(counted, monkeypatch, fault, what):
+    """Whoever is asked side by side fails side by side: each pause is told once, and the tries count up."""
+    monkeypatch.setattr("ftclient.evaluate.pace._FIRST_PAUSE_S", 0.05)
+    client, proxy = counted
+    told: list[str] = []
+    proxy.choose = lambda exchange: fault if exchange.path.endswith("/chat/completions") else Fault()
+    data = Dataset(map(example, range(8)))
+    with pytest.raises(UnavailableError, match="0 of 8 are done"):
+        client.evaluate(data, models=[MODEL], workers=8, tell=told.append)
+    assert told == [f"The local backend {what}; trying again in 1 s ({number} of 5)." for number in range(2, 6)]
+    proxy.choose = lambda _: Fault()
+    assert client.evaluate(data, models=[MODEL], tell=told.append).scores[0].exact_match == 1.0
+    assert len(told) == 4
+
+
+def test_a_host_that_asks_for_more_patience_than_there_is_is_given_up_at_once(counted):
+    client, proxy = counted
+    data, told = Dataset(map(example, range(4))), []
+    proxy.choose = lambda exchange: (
+        Fault(status=429, retry_after_s=3600) if exchange.path.endswith("/chat/completions") else Fault()
+    )
+    started = time.monotonic()
+    with pytest.raises(RateLimitError, match=r"left alone for 3,600 s; more than 60 s are not .*0 of 4 are done and"):
+        client.evaluate(data, models=[MODEL], workers=2, tell=told.append)
+    assert time.monotonic() - started < 60, "nobody waits for what was asked"
+    assert told == []
+    faults = [Fault(status=429, retry_after_s=1.2)]
+    proxy.choose = lambda exchange: faults.pop() if faults and exchange.path.endswith("/chat/completions") else Fault()
+    assert client.evaluate(data, models=[MODEL], workers=1, tell=told.append).scores[0].exact_match == 1.0
+    assert told == ["The local backend is limiting requests; trying again in 1 s (1 of 5)."]
+    proxy.choose = lambda exchange: (
+        Fault(status=429, retry_after_s=1.2) if exchange.path.endswith("/chat/completions") else Fault()
+    )
+    with pytest.raises(RateLimitError, match="more than 1 s are not waited for"):
+        client.evaluate(data, models=[MODEL], fresh=True, longest_pause_s=1)
 
 
 def test_a_question_that_is_refused_is_wrong_and_the_others_go_on(ft_client):
@@ -441,9 +481,11 @@ def test_answers_are_kept_for_their_owner_alone_and_damage_is_told(tmp_path):
 
 
 def test_the_pace_halves_when_asked_for_quiet_and_comes_back():
-    pace = Pace(8)
-    pace.be_quiet(0.1)
-    pace.be_quiet(0.1)  # those that were under way together count once
+    pace, began = Pace(8), time.monotonic()
+    first = pace.be_quiet(0.1, began=began)
+    assert first is not None
+    assert (first.number, first.seconds) == (1, 0.1)
+    assert pace.be_quiet(0.1, began=began) is None, "those that were under way together count once"
     assert pace.limit == 4
     started = time.monotonic()
     with pace.turn() as goes_on:
@@ -452,6 +494,17 @@ def test_the_pace_halves_when_asked_for_quiet_and_comes_back():
     for _ in range(60):
         pace.went_well()
     assert pace.limit == 8
+
+
+def test_pauses_in_a_row_are_counted_and_grow_until_an_answer_comes():
+    pace, later = Pace(8), time.monotonic() + 1000  # as if each question were asked after all pauses
+    found = [pace.be_quiet(began=later + n) for n in range(4)]
+    assert [pause.number for pause in found] == [1, 2, 3, 4]
+    for pause in found:
+        assert 0.75 * 0.5 * 2 ** (pause.number - 1) <= pause.seconds <= 0.5 * 2 ** (pause.number - 1)
+    pace.went_well()
+    again = pace.be_quiet(began=later + 5)
+    assert (again.number, again.seconds <= 0.5) == (1, True)
 
 
 def test_nobody_waits_for_a_turn_that_will_not_come():
