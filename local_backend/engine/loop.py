@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -26,6 +29,7 @@ from local_backend.engine.training import Run
 from local_backend.task import JobError, Outcome, Recorder, Signal, StepReport
 
 MIN_MICRO_BATCH_TOKENS = 64
+_Computed = TypeVar("_Computed")
 
 
 def train(run: Run, recorder: Recorder) -> Outcome:
@@ -37,11 +41,11 @@ def train(run: Run, recorder: Recorder) -> Outcome:
     progress = run.first_progress()
     between = listener(recorder)
     try:
-        run.keep_frozen(between)
-        _set_reference(run, between)
+        _within_memory(progress, lambda limit: run.keep_frozen(between, max_tokens=limit))
+        _within_memory(progress, lambda limit: _set_reference(run, between, max_tokens=limit))
         folder, parameters = run.task.work_dir / "resume", run.network.parameters()
         found = load_resume_point(folder, parameters=parameters, optimizer=run.optimizer)
-        progress = found or run.first_progress()
+        progress = found or replace(progress, setting=run.setting())
         facts = {**run.facts(), **_restore_setting(run, progress)}
         recorder.started({**facts, "micro_batch_tokens": progress.micro_batch_tokens})
         return _loop(run, recorder, progress, between)
@@ -113,23 +117,32 @@ def _restore_setting(run: Run, progress: Progress) -> dict[str, object]:
     return {"threads": threads, "resume_note": f"The last bits may differ from an uninterrupted run: {what}."}
 
 
-def _set_reference(run: Run, between: Between) -> None:
+def _set_reference(run: Run, between: Between, *, max_tokens: int) -> None:
     """DPO measures against the model as it stands before the first step, so before a resume point is loaded."""
     if isinstance(run.objective, Preference):
         run.objective.set_reference(
             [*run.rows, *run.valid_rows],
             file=run.task.work_dir / "reference",
-            max_tokens=run.first_progress().micro_batch_tokens,
+            max_tokens=max_tokens,
             between=between,
         )
 
 
 def _gradients(run: Run, rows: list[Row], progress: Progress, between: Between) -> Measured:
-    """Compute a step's gradients; where memory runs out, again with half the tokens at once."""
+    """Compute a step's gradients."""
+
+    def compute(limit: int) -> Measured:
+        run.network.clear_gradients()  # of what was computed before memory ran out
+        return run.objective.train(rows, max_tokens=limit, between=between)
+
+    return _within_memory(progress, compute)
+
+
+def _within_memory(progress: Progress, compute: Callable[[int], _Computed]) -> _Computed:
+    """Compute with so many tokens at once as progress says; where memory runs out, again with half, from there on."""
     while True:
-        run.network.clear_gradients()
         try:
-            return run.objective.train(rows, max_tokens=progress.micro_batch_tokens, between=between)
+            return compute(progress.micro_batch_tokens)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -171,21 +184,30 @@ def _evaluate(run: Run, progress: Progress, between: Between) -> tuple[Measured 
         return None, None
     step = progress.step + 1
     every = valid_every(evaluation_of(run.task).get("every_steps"), steps_per_epoch=run.steps_per_epoch)
-    limit = progress.micro_batch_tokens
-    batch = full = None
-    if step % every == 0:
-        batch = run.objective.score(run.valid_batch(step // every - 1), max_tokens=limit, between=between)
-    if step % run.steps_per_epoch == 0:
-        full = run.objective.score(run.valid_rows, max_tokens=limit, between=between)
+    is_due, is_epoch_end = step % every == 0, step % run.steps_per_epoch == 0
+    batch = _score(run, run.valid_batch(step // every - 1), progress, between) if is_due else None
+    full = _score(run, run.valid_rows, progress, between) if is_epoch_end else None
     return batch, full
 
 
+def _score(run: Run, rows: list[Row], progress: Progress, between: Between) -> Measured:
+    return _within_memory(progress, lambda limit: run.objective.score(rows, max_tokens=limit, between=between))
+
+
 def _sample(run: Run, progress: Progress, recorder: Recorder, between: Between) -> None:
-    """Show what the model says by now in the job's details."""
+    """Show what the model says by now in the job's details; training goes on without where memory runs out."""
     n = evaluation_of(run.task).get("samples") or 0
-    if n and run.valid_rows:
+    if not n or not run.valid_rows:
+        return
+    try:
         samples = sample_answers(run.network, run.template, run.valid_rows[:n], between=between)
-        recorder.started({"samples": {"step": progress.step, "answers": samples}})
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        text = f"The answers after step {progress.step} are left out: memory ran out. Training goes on without them."
+        recorder.started({"samples_note": text})
+        return
+    recorder.started({"samples": {"step": progress.step, "answers": samples}})
 
 
 def _save_checkpoint(run: Run, progress: Progress, recorder: Recorder, report: StepReport) -> None:

@@ -88,7 +88,7 @@ class Run:
         """Where a run starts that has no resume point."""
         return Progress(micro_batch_tokens=self.choice.micro_batch_tokens, setting=self.setting())
 
-    def keep_frozen(self, between: Callable[[], None]) -> None:
+    def keep_frozen(self, between: Callable[[], None], *, max_tokens: int) -> None:
         """Compute once what lies below the lowest trained block, where there is enough of it and room on disk."""
         n_blocks = frozen_blocks(self.network.model) if self.network.is_packed else 0
         if n_blocks == 0:
@@ -98,8 +98,7 @@ class Run:
         folder = self.task.work_dir / "frozen"
         if not states.fits(folder):
             return
-        limit = self.first_progress().micro_batch_tokens
-        packs = self.network.packs([[one] for one in everything], max_tokens=limit)
+        packs = self.network.packs([[one] for one in everything], max_tokens=max_tokens)
         states.fill(folder, packs=packs, between=between)
         self.network.frozen = states
 

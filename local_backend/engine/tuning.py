@@ -113,9 +113,9 @@ def _save_in_two(model: Any, frozen: Mapping[str, torch.Tensor], folder: Path, *
 def merged_for_now(model: nn.Module) -> Iterator[None]:
     """Within the block, plain linear layers with the updates in them stand in for adapted ones."""
     layers = list(adapters.adapted_layers(model))
-    for name, layer in layers:
-        _replace(model, name, _merged_linear(layer))
     try:
+        for name, layer in layers:  # which may run out of memory
+            _replace(model, name, _merged_linear(layer))
         yield
     finally:
         for name, layer in layers:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from local_backend.engine import loop
+from local_backend.engine import adapters, loop, tuning
 from local_backend.engine.schedule import rate_factor
 from local_backend.engine.training import prepare
 from local_backend.task import JobError
@@ -115,6 +115,92 @@ def test_out_of_memory_halves_the_micro_batch_and_gives_the_same_gradients(tmp_p
     for found, wanted in zip(recorder.reports, expected.reports, strict=True):
         assert found.train_loss == pytest.approx(wanted.train_loss, rel=1e-4)
         assert found.extra["grad_norm"] == pytest.approx(wanted.extra["grad_norm"], rel=1e-3)
+
+
+def pair(question, preferred, other):
+    """A preference example."""
+    answers = ([{"role": "assistant", "content": one}] for one in (preferred, other))
+    said = {"input": {"messages": [{"role": "user", "content": question}]}}
+    return {**said, **dict(zip(("preferred_output", "non_preferred_output"), answers, strict=True))}
+
+
+def short_of_memory(network, *, most_tokens):
+    """Memory runs out in the second pack of more than so many tokens."""
+    packs, limits = network.packs, []
+
+    def fewer(groups, *, max_tokens):
+        limits.append(max_tokens)
+        found = list(packs(groups, max_tokens=max_tokens))
+        yield from found[:1]
+        if max_tokens > most_tokens:
+            raise torch.OutOfMemoryError("DefaultCPUAllocator: can't allocate memory")
+        yield from found[1:]
+
+    network.packs = fewer
+    return limits
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo"])
+def test_memory_that_runs_out_outside_of_gradients_halves_too(tmp_path, base, method):
+    """Kept states and the reference come before the first step; the validation file is scored after the last."""
+    rows = EXAMPLES if method == "supervised" else [pair(f"What is {word}?", word.upper(), word) for word in WORDS]
+    files = [write_jsonl(tmp_path / name, some) for name, some in (("train.jsonl", rows), ("valid.jsonl", rows[:7]))]
+    recorded = []
+    for name, most_tokens in ("whole", 10_000), ("tight", 200):
+        local = {"tune": {"type": "last_layers", "n": 1}, "runtime": {"micro_batch_tokens": 1000}}
+        task = task_of(
+            tmp_path / name, files[0], validation=files[1], method=method, local=local, n_epochs=1, batch_size=3
+        )
+        tight = prepare(task, base=base)
+        limits = short_of_memory(tight.network, most_tokens=most_tokens)
+        recorded.append(Recording())
+        assert loop.train(tight, recorded[-1]).kind == "succeeded"
+        assert recorded[-1].facts["kept_frozen_bytes"] > 0
+    assert limits[:3] == [1000, 500, 250]
+    assert recorded[-1].facts["micro_batch_tokens"] == 125
+    for found, wanted in zip(*(one.reports for one in recorded), strict=True):
+        assert found.train_loss == pytest.approx(wanted.train_loss, rel=1e-4)
+    assert found.full_valid_loss == pytest.approx(wanted.full_valid_loss, rel=1e-4)
+
+
+def test_memory_that_runs_out_while_validating_halves_too(tmp_path, base, training, validation):
+    tight = prepare(task_of(tmp_path / "job", training, validation=validation, n_epochs=1), base=base)
+    compute, limits = tight.objective.score, []
+
+    def score(rows, *, max_tokens, between):
+        limits.append(max_tokens)
+        if max_tokens > 100:
+            raise MemoryError
+        return compute(rows, max_tokens=max_tokens, between=between)
+
+    tight.objective.score = score
+    recorder = Recording()
+    assert loop.train(tight, recorder).kind == "succeeded"
+    assert recorder.reports[-1].full_valid_loss > 0
+    assert max(limits) > 100 >= limits[-1]
+
+
+def test_samples_are_left_out_where_memory_runs_out_and_adapters_are_back_in_place(
+    tmp_path, base, training, validation, monkeypatch
+):
+    merged, calls = tuning._merged_linear, []
+
+    def some(layer):
+        calls.append(layer)
+        if len(calls) > 2:
+            raise torch.OutOfMemoryError("DefaultCPUAllocator: can't allocate memory")
+        return merged(layer)
+
+    monkeypatch.setattr(tuning, "_merged_linear", some)
+    options = {"evaluation": {"samples": 2}}
+    run_ = prepare(task_of(tmp_path / "job", training, validation=validation, local=options, n_epochs=2), base=base)
+    recorder = Recording()
+    n_layers = len(list(adapters.adapted_layers(run_.network.model)))
+    assert loop.train(run_, recorder).kind == "succeeded"
+    assert "memory ran out" in recorder.facts["samples_note"]
+    assert "samples" not in recorder.facts
+    assert len(list(adapters.adapted_layers(run_.network.model))) == n_layers > 2
+    assert all(module.training for module in run_.network.model.modules())
 
 
 def test_a_frozen_model_fails_at_the_first_step(tmp_path, base, training):
