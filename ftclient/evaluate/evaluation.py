@@ -13,7 +13,7 @@ from ftclient.errors import BackendError
 from ftclient.evaluate import judge, spending
 from ftclient.evaluate.asking import LONGEST_PAUSE_S, Asker, Tell
 from ftclient.evaluate.compare import Comparison, Measured
-from ftclient.evaluate.grade_answers import complaint, graded, to_ask
+from ftclient.evaluate.grade_answers import check_worked, complaint, graded, to_ask
 from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, require_sandbox
 from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.scoring import can_score, scored
@@ -90,6 +90,7 @@ def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
     Raises:
         BudgetError: It may cost more than was allowed; nothing was asked.
         DataError: The examples or the grader cannot be used.
+        FtclientError: The grader failed on every answer. Answers are kept.
         BackendError: The host refused or failed. Answers that came are kept: the same call goes on from there.
     """
     run = _Run(host, questions_of(examples), list(dict.fromkeys(models)), wishes or Wishes(), progress)
@@ -205,6 +206,7 @@ class _Run:
         grades = {
             model: graded(asker, grader, self.questions, answers, done=self._tell) for model, answers in given.items()
         }
+        check_worked(grader, [each for found in grades.values() for each in found])
         complaints = [(model, complaint(grader, found)) for model, found in grades.items()]
         notes += [f"{model}: {text}" for model, text in complaints if text]
         values = {model: [each.reward for each in found] for model, found in grades.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ftclient.errors import BackendError
+from ftclient.errors import BackendError, FtclientError
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.graders import (
     Grade,
@@ -26,6 +26,7 @@ from ftclient.evaluate.spending import Asked, prompt_tokens
 
 _MOST_ANSWER_TOKENS = 1_024
 """How long a model that grades may go on, where the grader does not say."""
+_SHOWN_ERROR = 200
 
 
 def graded(
@@ -48,15 +49,36 @@ def graded(
     return asker.each(one, list(zip(questions, answers, strict=True)), done=done)
 
 
+def check_worked(grader: Grader, grades: Sequence[Grade]) -> None:
+    """Refuse rewards of a grader that failed on every answer: they would say that all models are equally bad.
+
+    Raises:
+        FtclientError: It did; with its first error.
+    """
+    errors = _failures(grades)
+    if errors and len(errors) == len(grades):
+        raise FtclientError(
+            f"The grader {grader.name} failed on all {len(grades)} answers, so nothing can be compared by it: "
+            f"{errors[0][:_SHOWN_ERROR].rstrip('.')}. The answers are kept: once the grader is mended, none of them is "
+            "asked for again."
+        )
+
+
 def complaint(grader: Grader, grades: Sequence[Grade]) -> str | None:
-    """Return in words on how many answers the grader failed, and why on the first of them; None if on none.
+    """Return in words on how many answers the grader failed, and why on the first of them; None if on none."""
+    errors = _failures(grades)
+    if not errors:
+        return None
+    first = errors[0][:_SHOWN_ERROR]
+    return f"{grader.name} failed on {len(errors)} of {len(grades)} answers, which count as 0: {first}"
+
+
+def _failures(grades: Sequence[Grade]) -> list[str]:
+    """Return an error for each answer that the grader failed on.
 
     Answers that are not the JSON that a grader looks into are wrong, and no failure of it.
     """
-    errors = [text for found in grades for flag, text in list(found.errors.items())[:1] if flag != "sample_parse_error"]
-    if not errors:
-        return None
-    return f"{grader.name} failed on {len(errors)} of {len(grades)} answers, which count as 0: {errors[0][:200]}"
+    return [text for found in grades for flag, text in list(found.errors.items())[:1] if flag != "sample_parse_error"]
 
 
 def sample_of(answer: Answer) -> Sample:

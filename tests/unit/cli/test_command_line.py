@@ -215,6 +215,12 @@ def test_models_are_evaluated_by_a_grader_under_a_budget_and_shown_on_a_page(her
     assert f"{grader}: operation: " in here.both()[1]
     grader.write_text("{", encoding="utf-8")
     assert here(*command) == 1
+    grader.write_text(json.dumps({**check, "name": "by", "reference": "{{ item.parcel }}"}), encoding="utf-8")
+    assert here(*command) == 1
+    out, err = here.both()
+    assert out == ""
+    assert "Error: The grader by failed on all 40 answers" in err
+    assert "item.parcel" in err
     assert here("evaluate", "good.jsonl", "--models", "smollm2-135m", "--max-cost", "much") == 2
 
 

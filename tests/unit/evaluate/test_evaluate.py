@@ -300,12 +300,19 @@ def test_a_grader_leads_where_one_is_given(ft_client):
 
 def test_a_grader_that_fails_is_no_silent_zero(ft_client):
     check = {"type": "string_check", "name": "by", "input": "{{ sample.output_text }}", "operation": "eq"}
-    data = Dataset([example(0), example(1)])
-    found = ft_client.evaluate(data, models=[MODEL], grader={**check, "reference": "{{ item.no_such_field }}"})
-    assert found.main.values[MODEL] == [0.0, 0.0]
+    grader = {**check, "reference": "{{ item.parcel }}"}
+    some = Dataset([example(0), {**example(1), "parcel": "You said: Parcel 1"}, example(2)])
+    found = ft_client.evaluate(some, models=[MODEL], grader=grader)
+    assert found.main.values[MODEL] == [0.0, 1.0, 0.0]
     (note,) = found.to_json()["notes"]
-    assert note.startswith(f"{MODEL}: by failed on 2 of 2 answers")
-    assert "item.no_such_field" in note
+    assert note.startswith(f"{MODEL}: by failed on 2 of 3 answers")
+    assert "item.parcel" in note
+    data = Dataset([example(0), example(1)])
+    with pytest.raises(FtclientError, match=r"grader by failed on all 2 answers.*item\.parcel.*are kept"):
+        ft_client.evaluate(data, models=[MODEL], grader=grader)
+    parts = {"type": "multi", "name": "both", "graders": {"by": grader}, "calculate_output": "by"}
+    with pytest.raises(FtclientError, match=r"grader both failed on all 2 answers.*by: .*item\.parcel"):
+        ft_client.evaluate(data, models=[MODEL], grader=parts)
     asked = {"type": "score_model", "model": "no-such-model", "input": [{"role": "user", "content": "?"}]}
     with pytest.raises(FtclientError, match=r"grader's model cannot be asked: .*no-such-model"):
         ft_client.evaluate(data, models=[MODEL], grader=asked)
