@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(job: JobArgument) -> None:
-    """End a job now, for good."""
+    """End a job now, for good. On this machine its finished epochs can be used: see `checkpoints`."""
     with connected() as client:
         _show(client.job(job).cancel())
 
@@ -52,7 +52,7 @@ def pause(job: JobArgument) -> None:
 
 
 def resume(job: JobArgument) -> None:
-    """Go on with a paused job."""
+    """Go on with a paused job, or with one that failed on this machine: its error says whether it can."""
     with connected() as client:
         _show(client.job(job).resume())
 
@@ -91,7 +91,10 @@ def metrics(
         Path | None, typer.Option(help="Of a classifier: confusion, F1 and calibration as .svg or .png.")
     ] = None,
 ) -> None:
-    """Print loss and accuracy by step, with curves on a terminal, and say whether the job fits its data."""
+    """Print loss and accuracy by step, with curves on a terminal, and say whether the job fits its data.
+
+    As JSON it is a row for each step; the last one has that, too, as `diagnosis`: fit, evidence, advice.
+    """
     if classes or picture:
         _classification(job, picture)
         return
@@ -102,7 +105,7 @@ def metrics(
     if found:
         say(str(diagnose(found)))
     if current.as_json:
-        show_json([row.to_json() for row in found])
+        show_json(_rows_json(found))
     elif not found:
         say("There are no metrics yet.")
     else:
@@ -125,6 +128,14 @@ def _classification(job_id: str, picture: Path | None) -> None:
         except (ValueError, OSError) as error:
             raise typer.BadParameter(str(error), param_hint="--picture") from error
     show_json(asdict(found)) if current.as_json else show(render(found))
+
+
+def _rows_json(rows: list[StepMetrics]) -> list[dict[str, Any]]:
+    """Return the rows as plain values; the last one has what all of them say about the job's fit."""
+    found = [row.to_json() for row in rows]
+    if found:
+        found[-1]["diagnosis"] = diagnose(rows).to_json()
+    return found
 
 
 def _plot(rows: list[StepMetrics], path: Path, job_id: str) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 import openai
 import pytest
 
-from ftclient import errors
+from ftclient import Client, errors
 from ftclient.cli.main import app, exit_code, main
+from ftclient.jobs.diagnosis import diagnose
 
 COMMANDS = sorted(info.name or info.callback.__name__ for info in app.registered_commands)
 
@@ -167,7 +168,9 @@ def test_a_folder_as_model_needs_the_servers_leave(here, folder: Path) -> None:
     assert "ftclient serve --allow-local-paths" in here.text()
 
 
-def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_way_works(ft, here) -> None:
+def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_way_works(
+    ft, here, server: str, folder: Path
+) -> None:
     done = ft("train", "good.jsonl", "--model", "gpt-4o-mini", "--valid", "20%", "--epochs", "2", "--json")
     job = json.loads(done.stdout)
     tuned = job["fine_tuned_model"]
@@ -176,7 +179,14 @@ def test_train_prints_the_ended_job_as_the_api_returns_it_and_the_rest_of_the_wa
     assert job["validation_file"]
     assert job["id"] in done.stderr
 
-    assert here.data("metrics", job["id"])[-1]["train_loss"] > 0
+    rows = here.data("metrics", job["id"])
+    assert rows[-1]["train_loss"] > 0
+    with Client.at(server, home=folder / "home") as client:
+        found = diagnose(client.job(job["id"]).metrics())
+    assert rows[-1].pop("diagnosis") == found.to_json()
+    assert here("metrics", job["id"]) == 0
+    assert str(found) in here.both()[1]
+    assert not any("diagnosis" in row for row in rows)
     assert here.data("checkpoints", job["id"])[-1]["object"] == "fine_tuning.job.checkpoint"
     assert here("checkpoints", job["id"], "--best") == 0
     assert here.out().strip() in [each["fine_tuned_model_checkpoint"] for each in here.data("checkpoints", job["id"])]
@@ -279,9 +289,13 @@ def test_the_server_says_farewell_also_to_whoever_stops_it(folder: Path) -> None
 @pytest.fixture
 def slow_job(folder: Path, server: str) -> str:
     """The id of a job that takes a minute."""
+    return create(folder, server, speed="timed", seconds_per_step=0.3)
+
+
+def create(folder: Path, server: str, **simulate: object) -> str:
+    """Create a simulated job of ten epochs; return its id."""
     with openai.OpenAI(base_url=server, api_key="none") as client:
         file = client.files.create(file=folder / "good.jsonl", purpose="fine-tune")
-        simulate = {"speed": "timed", "seconds_per_step": 0.3}
         hyperparameters = {"n_epochs": 10, "batch_size": 1}
         job = client.fine_tuning.jobs.create(
             model="smollm2-135m",
@@ -295,6 +309,20 @@ def slow_job(folder: Path, server: str) -> str:
 def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here, slow_job: str) -> None:
     assert here("cancel", slow_job) == 0
     assert here("watch", slow_job) == 1
+
+
+def test_a_failed_job_says_how_to_go_on(here, folder: Path, server: str) -> None:
+    """The commands that it names are typed as this call was."""
+    job_id = create(folder, server, fail_at_step=30)
+    assert here("watch", job_id) == 1
+    out, err = here.both()
+    resume = f"ftclient --backend {server} resume {job_id}"
+    assert f"`{resume}`" in (out + err).replace("\n", "")
+    assert len(here.data("checkpoints", job_id)) > 0
+    assert here("jobs") == 0
+    assert f"{job_id} failed and can go on: {resume}" in here.both()[1]
+    assert here.data("resume", job_id)["status"] == "queued"
+    assert here("watch", job_id) == 1
 
 
 def test_a_paused_job_is_left_and_can_be_resumed(here, slow_job: str) -> None:
