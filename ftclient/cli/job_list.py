@@ -45,6 +45,8 @@ def jobs(
         show_json([as_object(job.latest) for job in found])
     elif found:
         show_table(("job", "status", "age", "model"), [_row(job) for job in found])
+        for told in filter(None, map(_way_on, found)):
+            say(told)
     else:
         say(f"There are no jobs yet. Start one with: {current.command} train FILE --model smollm2-135m")
     if unknown:
@@ -61,6 +63,15 @@ def _forget(client: Client, run_id: str) -> None:
         show_json({"run_id": run_id, "job": job.id if job else None})
     else:
         show(f"{run_id}  found: {job.id}" if job else f"{run_id}  given up; it can be sent again")
+
+
+def _way_on(each: Job) -> str | None:
+    """What to type to go on with a job that failed, where its error says that this is possible."""
+    job = each.latest or each.refresh()
+    said = (job.error and job.error.message) or ""
+    if job.status != "failed" or "`ftclient resume" not in said:
+        return None
+    return f"{job.id} failed and can go on: {current.command} resume {job.id}"
 
 
 def _row(each: Job) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ class Job:
         )
 
     def cancel(self) -> FineTuningJob:
-        """End the job now, for good."""
+        """End the job now, for good; at the local backend its finished epochs can be used (`checkpoints`)."""
         return self._act("cancel")
 
     def pause(self) -> FineTuningJob:
@@ -151,7 +151,7 @@ class Job:
         return self._act("pause")
 
     def resume(self) -> FineTuningJob:
-        """Go on with a paused job."""
+        """Go on with a paused job; at the local backend also with one that failed and left a resume point."""
         return self._act("resume")
 
     def checkpoints(self) -> list[FineTuningJobCheckpoint]:

@@ -51,13 +51,20 @@ def ending(scene: Scene) -> list[str]:
         tokens = f", trained on {job.trained_tokens:,} tokens" if job.trained_tokens else ""
         return [f"Your model{tokens}:", f"  {name}", *best_checkpoint(scene), *_use(scene, name)]
     if end == "failed":
-        said = job.error and job.error.message
-        return [f"Failed: {printable(said) if said else 'the host gave no reason'}"]
+        said = printable((job.error and job.error.message) or "the host gave no reason")
+        return [f"Failed: {said.replace('`ftclient ', f'`{scene.command} ')}"]
     if end == "cancelled":
-        return ["Cancelled."]
+        return ["Cancelled.", *_left(scene)]
     if scene.status == "paused":
         return ["Paused. Go on with:", f"  {scene.command} resume {job.id}"]
     return []
+
+
+def _left(scene: Scene) -> list[str]:
+    """Return how to see the checkpoints of a job that was cancelled, if its last events tell of any."""
+    if not any(event.message.startswith("Checkpoint created") for event in scene.events):
+        return []
+    return ["Its checkpoints can be used:", f"  {scene.command} checkpoints {scene.job_id}"]
 
 
 def best_checkpoint(scene: Scene) -> list[str]:

@@ -68,7 +68,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if not is_no_room(error):
             raise
-        text = f"The disk is full: {target.parent.name}/{target.name} of the job could not be written. Free some space."
+        text = f"The disk is full: {target.parent.name}/{target.name} could not be written. Free some space."
         raise JobError("disk_full", text) from error
 
 

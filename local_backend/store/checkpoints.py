@@ -102,10 +102,10 @@ def with_advice(session: Session, job: JobRow, error: Mapping[str, Any], *, fold
     last = session.scalar(query.order_by(CheckpointRow.step_number.desc()).limit(1))
     step = way_on(error.get("code"), folder)
     told = [str(error["message"])]
-    if last is not None:
-        told.append(f"The model as it was after step {last.step_number} can be used: {last.model}")
     if step is not None:
         told.append(f"Go on from step {step} with `ftclient resume {job.id}`.")
+    if last is not None:
+        told.append(f"The model as it was after step {last.step_number} can be used: {last.model}")
     return {**error, "message": " ".join(told)}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 
 from local_backend.recorder import JobRecorder
 from local_backend.runner import MAX_ATTEMPTS
-from local_backend.store import Store
+from local_backend.simulated import allow_steps
+from local_backend.store import Store, database
 from local_backend.store.sweep import KEPT_RESUME_POINTS
 from local_backend.store.work import Work
 from local_backend.task import StepReport
@@ -213,6 +216,28 @@ def test_what_a_crash_has_left_of_an_ended_job_is_removed(home):
         assert not any(path.exists() for path in left)
         assert answers(api, checkpoints_of(api, job)[10])
         assert (folder / "resume").exists()
+
+
+def test_a_store_that_is_locked_when_a_job_fails_hears_of_it_later(home, monkeypatch):
+    """Some other program looks into the store, and keeps it for longer than anybody waits."""
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_MS", 100)
+    with places.in_this_process(home) as api:
+        job = create(api, speed="step")
+        move(api, job.id, EPOCH + 1)
+        with closing(sqlite3.connect(home / "server" / "store.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            allow_steps(folder_of(home, job), 1)
+            time.sleep(1.0)
+            assert api.fine_tuning.jobs.retrieve(job.id).status == "running"
+            other.execute("ROLLBACK")
+        ended = wait(api, job.id)
+        assert ended.status == "failed"
+        assert "internal error (OperationalError)" in ended.error.message
+        assert list(checkpoints_of(api, job)) == [EPOCH]
+        api.fine_tuning.jobs.resume(job.id)
+        move(api, job.id, 5 * EPOCH)
+        assert wait(api, job.id).status == "succeeded"
+        assert [step for step, _ in steps_of(api, job)] == list(range(1, 5 * EPOCH + 1))
 
 
 def test_orderly_stops_are_no_crashes(home):

@@ -66,7 +66,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path, base, tra
     task = task_of(tmp_path / "job", training, local=local)
     told = error_with(10_000, lambda: loop.train(prepare(task, base=base), Recording()))
     assert told["code"] == "disk_full", told
-    assert f"{what} of the job could not be written. Free some space." in told["message"]
+    assert f"{what} could not be written. Free some space." in told["message"]
     assert left_in(task.work_dir) == []
 
 

@@ -314,12 +314,13 @@ def test_a_cancelled_job_is_exit_code_1_for_who_watches_it(here, slow_job: str) 
 def test_a_failed_job_says_how_to_go_on(here, folder: Path, server: str) -> None:
     """The commands that it names are typed as this call was."""
     job_id = create(folder, server, fail_at_step=30)
-    assert here("watch", job_id) == 1
+    here_too = ("--backend", server)
+    assert here(*here_too, "watch", job_id) == 1
     out, err = here.both()
     resume = f"ftclient --backend {server} resume {job_id}"
-    assert f"`{resume}`" in (out + err).replace("\n", "")
+    assert f"`{resume}`" in out + err
     assert len(here.data("checkpoints", job_id)) > 0
-    assert here("jobs") == 0
+    assert here(*here_too, "jobs") == 0
     assert f"{job_id} failed and can go on: {resume}" in here.both()[1]
     assert here.data("resume", job_id)["status"] == "queued"
     assert here("watch", job_id) == 1

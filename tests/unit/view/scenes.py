@@ -88,6 +88,19 @@ def done() -> Scene:
     return made
 
 
+def failed_resumable() -> Scene:
+    """Return a job that failed at a backend with a home of its own, and can go on."""
+    text = (
+        "The disk is full: resume/step-00000040 could not be written. Free some space. Go on from step 35 with "
+        f"`ftclient resume {JOB_ID}`. The model as it was after step 30 can be used: "
+        "ft:smollm2-135m:personal::a1b2c3d4:ckpt-step-30"
+    )
+    made = half_way()
+    made.command = "ftclient --home here"
+    made.add(Poll(job("failed", error={"code": "disk_full", "message": text, "param": None}), []))
+    return made
+
+
 def at_azure() -> Scene:
     """Return a job that has ended well at a host where that is not the end of it."""
     name = "gpt-4.1-mini-2025-04-14.ft-abc123"

@@ -26,6 +26,7 @@ from tests.unit.view.scenes import (
     curves,
     done,
     event,
+    failed_resumable,
     half_way,
     job,
     overfitted,
@@ -95,6 +96,15 @@ FRAMES = {
         )
     ),
     "cancelled": lambda: draw(scene(Poll(job("cancelled", finished_at=BORN + 9), [step(1, 120, 2.5)]))),
+    "failed_resumable": lambda: draw(failed_resumable()),
+    "cancelled_checkpoints": lambda: draw(
+        scene(
+            Poll(
+                job("cancelled", finished_at=BORN + 9),
+                [step(1, 1, 2.5), event(9, "Checkpoint created at step 1 with Snapshot ID: ft:x"), event(9, "Ended")],
+            )
+        )
+    ),
     "paused": lambda: draw(scene(Poll(job("paused"), [step(1, 120, 2.5)]))),
     "pausing": lambda: draw(scene(Poll(job("pausing"), [step(1, 120, 2.5)]))),
     "curves": lambda: draw(curves()),
