@@ -3,6 +3,8 @@
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from local_backend.engine.template import Template, show
 from local_backend.task import UserError
@@ -194,3 +196,68 @@ def test_the_pad_token_does_not_matter():
     tokenizer.pad_token = tokenizer.eos_token
     (rendered,) = Template(tokenizer).render({"messages": TWO_TURNS})
     assert sum(w for i, w in zip(rendered.ids, rendered.weights, strict=True) if i == tokenizer.eos_token_id) == 2.0
+
+
+class SlowTemplate(Template):
+    """The reference: each text by transformers' own functions, and by itself."""
+
+    def __init__(self, tokenizer):
+        super().__init__(tokenizer)
+        self._write = lambda messages, tools, opens_answer: tokenizer.apply_chat_template(
+            messages, tools=tools, tokenize=False, add_generation_prompt=opens_answer
+        )
+
+    def _tokenize_all(self, texts):
+        return [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+
+def attempt(render, example):
+    """What becomes of an example, or the words with which it is refused."""
+    try:
+        return render(example)
+    except UserError as error:
+        return error.message
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(["Yes", "<|im_end|>", "<s>a", " ", "\n\n"])
+weights = st.sampled_from([{}, {"weight": 0}, {"weight": 1}, {"weight": 0.5}])
+turns = st.lists(st.tuples(texts, texts, weights), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("text", [CHATML, NO_END, END_WITH_NEXT, REWRITES_HISTORY, KNOWS_TOOLS])
+@given(chats=st.lists(turns, max_size=4), has_tool=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_many_examples_at_once_are_what_each_is_by_itself(text, chats, has_tool):
+    quick, slow = template(text), SlowTemplate(tiny_tokenizer(text))
+    examples = [
+        {
+            "messages": [
+                message
+                for asked, answered, weight in chat
+                for message in (
+                    {"role": "user", "content": asked},
+                    {"role": "assistant", "content": answered, **weight},
+                )
+            ],
+            **({"tools": [TOOL]} if has_tool and text is KNOWS_TOOLS else {}),
+        }
+        for chat in chats
+    ]
+    drafts, expected = [], []
+    for example in examples:
+        wanted, drafted = attempt(slow.render, example), attempt(quick.drafts, example)
+        if isinstance(wanted, str):
+            assert drafted == wanted
+        else:
+            drafts += drafted
+            expected += wanted
+    assert quick.finish(drafts) == expected
+
+
+def test_what_a_tokenizer_cuts_or_fills_up_elsewhere_stays_whole_here():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.enable_truncation(4)
+    tokenizer.backend_tokenizer.enable_padding(length=64)
+    (rendered,) = Template(tokenizer).render({"messages": TWO_TURNS[:3]})
+    (expected,) = template().render({"messages": TWO_TURNS[:3]})
+    assert rendered == expected

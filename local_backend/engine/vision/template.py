@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ftclient.data.decoding import BadImageError, decode
-from local_backend.engine.template import Message, Rendered, Template, generation_stops
+from local_backend.engine.template import Draft, Message, ReadImage, Rendered, Template, generation_stops
 from local_backend.engine.vision.reader import Reader, reader_of
 from local_backend.images import from_url
 from local_backend.task import UserError
@@ -33,16 +34,19 @@ class VisionTemplate(Template):
 
     def asked(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Rendered:
         """Return what an answer to `messages` is generated from."""
-        return self._with_images(super().asked(messages, tools), _images(messages))
+        return self._with_images(super().asked(messages, tools), self._read(messages))
 
-    def render(self, example: Mapping[str, Any]) -> list[Rendered]:
-        """Render a chat example; see `Template.render`."""
-        images = _images(example["messages"])
-        return [self._with_images(one, images) for one in super().render(example)]
+    def drafts(self, example: Mapping[str, Any]) -> list[Draft]:
+        """Return what `render` makes of an example before tokens are made."""
+        images = self._read(example["messages"])
+        return [replace(draft, images=images) for draft in super().drafts(example)]
 
     def is_image(self, token: int) -> bool:
         """Whether a token stands for a piece of an image."""
         return token == self._image_id
+
+    def _finished(self, draft: Draft, pieces: Sequence[list[int]]) -> Rendered:
+        return self._with_images(super()._finished(draft, pieces), draft.images)
 
     def _plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         return [self._plain_parts(message) for message in messages]
@@ -65,7 +69,10 @@ class VisionTemplate(Template):
             raise UserError(what, param="messages", code="special_token")
         return {"type": "text", "text": text}
 
-    def _with_images(self, rendered: Rendered, images: Sequence[bytes]) -> Rendered:
+    def _read(self, messages: Sequence[Message]) -> tuple[ReadImage, ...]:
+        return tuple(ReadImage(image, self.reader.tokens(_decoded(image))) for image in _images(messages))
+
+    def _with_images(self, rendered: Rendered, images: Sequence[ReadImage]) -> Rendered:
         """Put each image's own tokens where the template wrote one token for it."""
         ids: list[int] = []
         weights: list[float] = []
@@ -73,8 +80,8 @@ class VisionTemplate(Template):
         for token, weight in zip(rendered.ids, rendered.weights, strict=True):
             tokens = [token]
             if self.is_image(token) and len(used) < len(images):
-                tokens = self.reader.tokens(_decoded(images[len(used)]))
-                used.append(images[len(used)])
+                tokens = images[len(used)].ids
+                used.append(images[len(used)].content)
             ids += tokens
             weights += [weight] * len(tokens)
         return Rendered(ids, weights, tuple(used))
