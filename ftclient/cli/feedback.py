@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ftclient.feedback import FeedbackStore
 
 _CHARS = 60
+_SHOWN_MODELS = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -60,16 +61,26 @@ def add(
 def list_feedback(*, model: Annotated[str | None, typer.Option(help="Only of this model's answers.")] = None) -> None:
     """List what was said, oldest first."""
     found = _store().all(model=model)
+    if not found:
+        say(_none(model))
     if current.as_json:
         show_json([each.to_json() for each in found])
-    elif not found:
-        say("There is no feedback yet.")
-    else:
+    elif found:
         rows = [
             (each.id, each.verdict or "", "yes" if each.correction else "", each.model, each.answer[:_CHARS])
             for each in found
         ]
-        show_table(("feedback", "verdict", "corrected", "model", "answer"), rows)
+        show_table(("feedback", "verdict", "corrected", "model", "answer"), rows, is_prose=True)
+
+
+def _none(model: str | None) -> str:
+    """Return in words that there is no feedback, and whom there is some for."""
+    others = _store().models() if model else {}
+    if not others:
+        return "There is no feedback yet."
+    shown = ", ".join(f"{name} ({n})" for name, n in list(others.items())[:_SHOWN_MODELS])
+    more = f", and {len(others) - _SHOWN_MODELS} more" if len(others) > _SHOWN_MODELS else ""
+    return f"There is no feedback on answers of {model}. Models that have some: {shown}{more}."
 
 
 def export(
@@ -88,9 +99,13 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of this name.")] = False,
 ) -> None:
     """Make training data of feedback: of two things said to the same answer, the last one counts."""
+    from ftclient.errors import DataError
     from ftclient.feedback.merge import write
 
-    merged = write(_home(), _store().all(model=model), kind=kind, to=to, base=base, overwrite=overwrite)
+    found = _store().all(model=model)
+    if not found:
+        raise DataError(_none(model))
+    merged = write(_home(), found, kind=kind, to=to, base=base, overwrite=overwrite)
     if current.as_json:
         show_json(merged.to_json())
         return

@@ -19,6 +19,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from ftclient.client import Client
     from ftclient.hosts import Host
@@ -217,8 +218,15 @@ def out() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_PIPE_COLUMNS)
 
 
-def show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns on stdout; all but the last stay whole, so that ids can be copied."""
+def show_table(names: Sequence[str], rows: Iterable[Sequence[str]], *, is_prose: bool = False) -> None:
+    """Print columns on stdout; all but the last stay whole, so that ids can be copied.
+
+    Args:
+        names: Of the columns.
+        rows: A cell for each column.
+        is_prose: The last column is text to read: where there is no room for it, it goes on lines of its own.
+    """
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -231,15 +239,22 @@ def show_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in cells:
         table.add_row(*row)
     widths = [max(len(name), *(row[at].cell_len for row in cells), 0) for at, name in enumerate(names)]
-    _wide_enough(sum(widths[:-1]) + 2 * (len(names) - 1), last=widths[-1]).print(table)
+    before, last = sum(widths[:-1]) + 2 * (len(names) - 1), widths[-1]
+    if out().width - before >= min(last, _LAST_COLUMNS):
+        out().print(table)
+    elif is_prose:
+        _show_above_prose(cells, widths[:-1])
+    else:
+        Console(width=before + last).print(table)  # lines that a narrow terminal wraps are better than ids cut short
 
 
-def _wide_enough(before: int, *, last: int) -> Console:
-    """Return where to print a table: lines that a narrow terminal wraps are better than ids cut short."""
-    from rich.console import Console
+def _show_above_prose(rows: Sequence[Sequence[Text]], widths: Sequence[int]) -> None:
+    """Print the last cell of each row under the others, as wide as the terminal is."""
+    from rich.padding import Padding
 
-    room = out().width - before
-    return out() if room >= min(last, _LAST_COLUMNS) else Console(width=before + last)
+    for *before, prose in rows:
+        padded = [f"{cell.plain}{' ' * (width - cell.cell_len)}" for cell, width in zip(before, widths, strict=True)]
+        show("  ".join(padded).rstrip(), Padding(prose, (0, 0, 0, 4)))
 
 
 def as_object(model: Any) -> dict[str, Any]:

@@ -139,6 +139,11 @@ class FeedbackStore:
         names = _COLUMNS.split(", ")
         return [Feedback(**{**dict(zip(names, row, strict=True)), "messages": json.loads(row[2])}) for row in rows]
 
+    def models(self) -> dict[str, int]:
+        """Return how many pieces of feedback there are, by the model that answered."""
+        with self._open() as db:
+            return dict(db.execute("SELECT model, COUNT(*) FROM feedback GROUP BY model ORDER BY model").fetchall())
+
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return client_tables(self._home, schema=_SCHEMA, versioned="feedback_meta", version=VERSION)
 

@@ -439,6 +439,38 @@ def test_narrow_terminals_show_ids_whole(here, server: str, folder: Path, column
     assert job["model"] in row
 
 
+def test_feedback_that_is_not_there_is_told_with_whose_there_is(here, tmp_path: Path) -> None:
+    home = ("--home", str(tmp_path))
+    assert here("feedback", "list", "--model", "nope", *home) == 0
+    assert here.both() == ("", "There is no feedback yet.\n")
+    for model, n in (("a", 2), ("b", 1)):
+        for _ in range(n):
+            given = ("--model", model, "--prompt", "My lamp flickers.", "--answer", "Buy one.", "--verdict", "bad")
+            assert here("feedback", "add", *given, *home) == 0
+    said = "There is no feedback on answers of nope. Models that have some: a (2), b (1).\n"
+    assert here("feedback", "list", "--model", "nope", *home) == 0
+    assert here.both() == ("", said)
+    assert here("feedback", "list", "--model", "nope", "--json", *home) == 0
+    assert here.both() == ("[]\n", said)
+    assert here("feedback", "export", "--to", str(tmp_path / "next.jsonl"), "--model", "nope", *home) == 1
+    assert here.both()[1] == f"Error: {said}"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 250])
+def test_feedback_fits_the_terminal_but_for_ids(here, tmp_path: Path, columns: int) -> None:
+    model, answer = "ft:smollm2-135m:personal::a1b2c3d4", "Kaufen Sie eine neue, es gibt nichts Besseres als das."
+    given = ("--model", model, "--prompt", "Lamp?", "--answer", answer, "--verdict", "bad")
+    kept = here.data("feedback", "add", *given, "--home", str(tmp_path))
+    command = [sys.executable, "-m", "ftclient", "feedback", "list", "--home", str(tmp_path)]
+    lines = on_a_terminal(command, COLUMNS=str(columns), TERM="xterm", NO_COLOR="1").splitlines()
+    (row,) = [line for line in lines if line.startswith(kept["id"])]
+    assert model in row
+    assert (answer in row) is (columns == 250)
+    others = [line for line in lines if line is not row]
+    assert max(map(len, others)) <= columns, others
+    assert answer in " ".join(" ".join(lines[lines.index(row) :]).split())
+
+
 def on_a_terminal(command: list[str], **env: str) -> str:
     """Run a command whose output is a terminal, and return what it shows."""
     ours, theirs = pty.openpty()
