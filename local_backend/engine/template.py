@@ -226,7 +226,7 @@ def _writer(tokenizer: Any) -> Callable[..., str]:
     """Return what writes conversations (messages, tools, and whether an answer's prompt ends them) as text.
 
     `apply_chat_template` copies and looks at all it is given, which takes longer than the template itself. Messages
-    that are nothing but role and text need none of that, and go to the compiled template as they are.
+    in which it would change nothing go to the compiled template as they are; it refuses to write none at all.
     """
 
     def carefully(messages: list[Message], tools: list[Any] | None, *, opens_answer: bool) -> str:
@@ -242,7 +242,7 @@ def _writer(tokenizer: Any) -> Callable[..., str]:
         return carefully
 
     def write(messages: list[Message], tools: list[Any] | None, *, opens_answer: bool) -> str:
-        if tools or not all(_is_plain(message) for message in messages):
+        if tools or not messages or not all(_is_plain(message) for message in messages):
             return carefully(messages, tools, opens_answer=opens_answer)
         given = {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": opens_answer}
         return str(template.render(**given, **marks))
@@ -261,14 +261,17 @@ def _without_offsets(tokenizer: Any) -> Any:
 
 
 def _is_plain(message: Message) -> bool:
-    return message.keys() == _PLAIN_KEYS and isinstance(message["content"], str)
+    return message.keys() <= _PLAIN_KEYS and _PLAIN_TYPES.issuperset(map(type, message.values()))
 
 
-_PLAIN_KEYS = {"role", "content"}
+_PLAIN_KEYS = {"role", "content", "name", "weight"}
+_PLAIN_TYPES = frozenset({str, int, float})
 
 
 def _draft(whole: str, messages: Sequence[Message], turns: Sequence[int], borders: Sequence[tuple[str, str]]) -> Draft:
     """Cut `whole` where the answers of `turns` begin, as in generation, and where they end."""
+    if not whole:
+        raise UserError("No token of this example is trained: the model's chat template writes nothing of it.")
     _check_said(whole, messages, turns)
     pieces: list[tuple[str, float | None]] = []
     done = 0
