@@ -161,7 +161,8 @@ class Runner:
     def _work_under_lock(self) -> None:
         self._home_inode = self._settings.server_dir.stat().st_ino
         self._work.take_over()
-        sweep_jobs(self._store)
+        with _put_off():
+            sweep_jobs(self._store)
         done = threading.Event()
         side = threading.Thread(target=self._attend, args=(done,), name="ftclient-validate", daemon=True)
         side.start()
@@ -249,7 +250,8 @@ class Runner:
         try:
             self._train(job)
         except StoppedError:
-            self._work.put_back(job.id)
+            with _put_off():
+                self._work.put_back(job.id)
             raise
         except JobError as error:
             self._fail(job, error)
@@ -258,7 +260,8 @@ class Runner:
             self._fail(job, _crash(error))
         finally:
             self._job = None
-        sweep_job(self._store, job.id)
+        with _put_off():
+            sweep_job(self._store, job.id)
 
     def _fail(self, job: JobRow, error: JobError) -> None:
         """Record a failure, if need be once there is room for that: a job that is not ended would be trained again."""
@@ -323,6 +326,15 @@ def model_of(name: str, *, store: Store, settings: Settings) -> ModelRef:
     if row is None:
         raise JobError("model_not_found", f"The model {name} was deleted; choose another one.", "model")
     return ModelRef(base=row.base, tuned_dir=Path(row.model_dir))
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Tidying that a store in trouble does not allow now is done by the next runner."""
+    try:
+        yield
+    except (OSError, SQLAlchemyError) as error:
+        log.warning("the store cannot be used: %s", type(error).__name__)
 
 
 def base_of(name: str, *, store: Store, settings: Settings) -> str:

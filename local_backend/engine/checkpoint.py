@@ -61,9 +61,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _fsync(file)
         _fsync(temporary)
-        shutil.rmtree(target, ignore_errors=True)
-        temporary.replace(target)
-        _fsync(target.parent)
+        _put(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if not is_no_room(error):
@@ -154,6 +152,17 @@ def _restore_random(states: dict[str, str], gpu: torch.device | None) -> None:
     torch.set_rng_state(restored["cpu"])
     if "cuda" in restored and gpu is not None:
         torch.cuda.set_rng_state(restored["cuda"], gpu)
+
+
+def _put(new: Path, target: Path) -> None:
+    """Let a folder take the place of one that may be in use: it is away for no longer than a renaming takes."""
+    old = target.with_name(f".{target.name}.old")
+    if target.is_dir():
+        shutil.rmtree(old, ignore_errors=True)
+        target.replace(old)
+    new.replace(target)
+    _fsync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -129,7 +129,7 @@ class EventRow(Table):
 
 
 class CheckpointRow(Table):
-    """A usable model as it stood after a step. It is shown once the job has succeeded or paused."""
+    """A usable model as it stood after a step. It is shown once the job has ended or paused."""
 
     __tablename__ = "checkpoints"
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)

@@ -137,6 +137,17 @@ def test_any_exception_leaves_nothing_half_written(tmp_path):
         assert list((tmp_path / "job").iterdir()) == []
 
 
+def test_a_folder_that_is_written_again_is_whole_or_as_it_was(tmp_path):
+    """A resumed run writes checkpoints again that may be in use by then."""
+    target = tmp_path / "step-1"
+    for text in ("old", "new"):
+        with checkpoint.whole_folder(target) as new:
+            (new / text).touch()
+            assert text == "old" or [path.name for path in target.iterdir()] == ["old"]
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_half_written_checkpoint_is_no_source_of_another(tmp_path, base, training):
     """A power cut leaves files of the right name with nothing in them."""
     expected = loop.train(prepare(task_of(tmp_path / "whole", training, local=HEAD), base=base), Recording())
