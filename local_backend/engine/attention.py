@@ -55,18 +55,30 @@ class Plan:
     pack: Pack
     longest: int
     """Tokens of the longest sequence."""
-    _masks: dict[tuple[int | None, torch.device], torch.Tensor] = field(default_factory=dict, repr=False)
+    _masks: dict[tuple[int | None, torch.device, torch.dtype], torch.Tensor] = field(default_factory=dict, repr=False)
 
-    def mask(self, window: int | None, device: torch.device) -> torch.Tensor:
-        """Which token (row) sees which (column), as T x T booleans; made once for all layers."""
-        kind = window, device
+    def mask(self, window: int | None, device: torch.device, dtype: torch.dtype = torch.bool) -> torch.Tensor:
+        """Which token (row) sees which (column), T x T; made once for all layers.
+
+        As booleans, or in another type as what is added to scores: 0 or -inf. Torch's kernels make that of booleans,
+        and keep it for each layer anew.
+        """
+        kind = window, device, dtype
         if kind not in self._masks:
-            self._masks[kind] = _visible(self.pack, window=window).to(device)
+            mask_TT = _visible(self.pack, window=window)
+            if dtype is not torch.bool:
+                mask_TT = torch.zeros(mask_TT.shape, dtype=dtype).masked_fill_(~mask_TT, float("-inf"))
+            self._masks[kind] = mask_TT.to(device)
         return self._masks[kind]
 
 
 GROUPED_TOKENS = 128
 """Runs up to this length are computed in groups; a call of its own costs longer ones little."""
+
+
+CAPPED_BYTES = 2 << 20
+"""Size of the scores that capped attention has at one time: they stay near the processor, and T x T never exist."""
+MASK_ROWS = 256
 
 
 def plan_attention(pack: Pack) -> Plan:
@@ -104,16 +116,16 @@ def attend_densely(
     softcap: float | None = None,
 ) -> torch.Tensor:
     """The same with a mask of T x T: for sliding windows, capped scores and devices without a faster way."""
-    mask_TT = plan.mask(window, q_THD.device)
+    if softcap is not None:
+        mask_TT = plan.mask(window, q_THD.device)
+        out_THD: torch.Tensor = _CappedAttention.apply(q_THD, k_TGD, v_TGD, mask_TT, scale, softcap)  # type: ignore[no-untyped-call]
+        return out_THD
     n_repeats = q_THD.shape[1] // k_TGD.shape[1]
-    q_HTD = q_THD.transpose(0, 1)
-    k_HTD, v_HTD = (x.transpose(0, 1).repeat_interleave(n_repeats, dim=0) for x in (k_TGD, v_TGD))
-    if softcap is None:
-        out = torch.nn.functional.scaled_dot_product_attention(q_HTD, k_HTD, v_HTD, attn_mask=mask_TT, scale=scale)
-        return out.transpose(0, 1)
-    scores_HTT = torch.tanh(q_HTD @ k_HTD.transpose(1, 2) * scale / softcap) * softcap
-    weights_HTT = torch.softmax(scores_HTT.masked_fill(~mask_TT, float("-inf")), dim=-1)
-    return (weights_HTT @ v_HTD).transpose(0, 1)
+    mask_TT = plan.mask(window, q_THD.device, q_THD.dtype)
+    # With a batch dimension, or torch takes the way that keeps all scores.
+    q, k, v = (_heads_first(x) for x in (q_THD, *(x.repeat_interleave(n_repeats, dim=1) for x in (k_TGD, v_TGD))))
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask_TT, scale=scale)
+    return _heads_last(out)
 
 
 def _visible(pack: Pack, *, window: int | None) -> torch.Tensor:
@@ -124,8 +136,9 @@ def _visible(pack: Pack, *, window: int | None) -> torch.Tensor:
         mask_TT[run.start : run.end, run.start : run.end] = torch.ones(length, length, dtype=torch.bool).tril()
         mask_TT[run.end : run.subtree_end, run.start : run.end] = True
     if window is not None:
-        distance_TT = pack.positions_T[:, None] - pack.positions_T[None, :]
-        mask_TT &= distance_TT < window
+        for start in range(0, n, MASK_ROWS):  # distances of all pairs would take eight times the mask
+            distance_ST = pack.positions_T[start : start + MASK_ROWS, None] - pack.positions_T[None, :]
+            mask_TT[start : start + MASK_ROWS] &= distance_ST < window
     return mask_TT
 
 
@@ -271,3 +284,91 @@ def _call_backward(
     if n_repeats > 1:
         dk, dv = (x.unflatten(1, (n_groups, n_repeats)).sum(2) for x in (dk, dv))
     return dq, dk, dv
+
+
+class _CappedAttention(torch.autograd.Function):
+    """Attention with scores squeezed to +-softcap, some query rows at a time.
+
+    No kernel knows such scores. What is kept is the output and the log-sum-exps; scores are computed again in the
+    backward pass. Query heads of one key head stand below each other (G, heads * rows), so keys are never repeated.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q_THD: torch.Tensor,
+        k_TGD: torch.Tensor,
+        v_TGD: torch.Tensor,
+        mask_TT: torch.Tensor,
+        scale: float,
+        softcap: float,
+    ) -> torch.Tensor:
+        out_THD = torch.empty_like(q_THD, memory_format=torch.contiguous_format)
+        lse_TH = torch.empty(q_THD.shape[:2], dtype=_wide(q_THD.dtype), device=q_THD.device)
+        k_GTD, v_GTD = k_TGD.transpose(0, 1).contiguous(), v_TGD.transpose(0, 1).contiguous()
+        for rows in _row_slices(q_THD):
+            keys = slice(0, rows.stop)  # what a token sees stands before it
+            scores_GRT = _tanh_scores(q_THD[rows], k_GTD[:, keys], scale / softcap).mul_(softcap)
+            _hide(scores_GRT, mask_TT[rows, keys])
+            lse_GR = scores_GRT.logsumexp(-1)
+            weights_GRT = scores_GRT.sub_(lse_GR.unsqueeze(-1)).exp_().to(v_GTD.dtype)
+            out_THD[rows] = _rows_first(weights_GRT @ v_GTD[:, keys], rows)
+            lse_TH[rows] = _rows_first(lse_GR.unsqueeze(-1), rows)[..., 0]
+        ctx.save_for_backward(q_THD, k_TGD, v_TGD, mask_TT, out_THD, lse_TH)
+        ctx.scale, ctx.softcap = scale, softcap
+        return out_THD
+
+    @staticmethod
+    def backward(ctx: Any, dout_THD: torch.Tensor) -> tuple[Any, ...]:
+        q_THD, k_TGD, v_TGD, mask_TT, out_THD, lse_TH = ctx.saved_tensors
+        k_GTD, v_GTD = k_TGD.transpose(0, 1).contiguous(), v_TGD.transpose(0, 1).contiguous()
+        n_groups = len(k_GTD)
+        wide = _wide(q_THD.dtype)
+        dq_THD = torch.empty_like(q_THD, memory_format=torch.contiguous_format)
+        dk_GTD, dv_GTD = torch.zeros_like(k_GTD, dtype=wide), torch.zeros_like(v_GTD, dtype=wide)
+        inner_TH1 = (dout_THD * out_THD).sum(-1, keepdim=True, dtype=wide)
+        for rows in _row_slices(q_THD):
+            keys = slice(0, rows.stop)
+            q_GRD, dout_GRD = _heads_below(q_THD[rows], n_groups), _heads_below(dout_THD[rows], n_groups)
+            tanh_GRT = _tanh_scores(q_THD[rows], k_GTD[:, keys], ctx.scale / ctx.softcap)
+            weights_GRT = tanh_GRT * ctx.softcap
+            _hide(weights_GRT, mask_TT[rows, keys])
+            weights_GRT.sub_(_heads_below(lse_TH[rows].unsqueeze(-1), n_groups)).exp_()
+            dv_GTD[:, keys] += weights_GRT.to(q_THD.dtype).transpose(1, 2) @ dout_GRD
+            dscores_GRT = (dout_GRD @ v_GTD[:, keys].transpose(1, 2)).to(wide)
+            dscores_GRT.sub_(_heads_below(inner_TH1[rows], n_groups)).mul_(weights_GRT)
+            dscores_GRT.mul_(tanh_GRT.square_().neg_().add_(1.0)).mul_(ctx.scale)
+            narrow_GRT = dscores_GRT.to(q_THD.dtype)
+            dq_THD[rows] = _rows_first(narrow_GRT @ k_GTD[:, keys], rows)
+            dk_GTD[:, keys] += narrow_GRT.transpose(1, 2) @ q_GRD
+        dk_TGD, dv_TGD = (x.transpose(0, 1).to(q_THD.dtype) for x in (dk_GTD, dv_GTD))
+        return dq_THD, dk_TGD, dv_TGD, None, None, None
+
+
+def _row_slices(q_THD: torch.Tensor) -> list[slice]:
+    n_tokens, n_heads = q_THD.shape[:2]
+    step = max(16, CAPPED_BYTES // (_wide(q_THD.dtype).itemsize * n_heads * n_tokens))
+    return [slice(start, min(start + step, n_tokens)) for start in range(0, n_tokens, step)]
+
+
+def _heads_below(x_SHD: torch.Tensor, n_groups: int) -> torch.Tensor:
+    """The heads of each group below each other: G, heads * S, D."""
+    n_rows, _, size = x_SHD.shape
+    return x_SHD.reshape(n_rows, n_groups, -1, size).permute(1, 2, 0, 3).flatten(1, 2)
+
+
+def _rows_first(x_GRD: torch.Tensor, rows: slice) -> torch.Tensor:
+    """Undo `_heads_below`: S, H, D."""
+    n_groups, _, size = x_GRD.shape
+    return x_GRD.view(n_groups, -1, rows.stop - rows.start, size).permute(2, 0, 1, 3).flatten(1, 2)
+
+
+def _tanh_scores(q_SHD: torch.Tensor, k_GTD: torch.Tensor, factor: float) -> torch.Tensor:
+    """tanh(factor * q k) of some rows, in full precision (G, heads * S, T)."""
+    raw_GRT = _heads_below(q_SHD, len(k_GTD)) @ k_GTD.transpose(1, 2)
+    return raw_GRT.to(_wide(q_SHD.dtype)).mul_(factor).tanh_()
+
+
+def _hide(scores_GRT: torch.Tensor, mask_ST: torch.Tensor) -> None:
+    """Set what a row does not see to -inf."""
+    scores_GRT.view(len(scores_GRT), -1, *mask_ST.shape).masked_fill_(~mask_ST, float("-inf"))
