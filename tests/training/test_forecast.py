@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from local_backend.engine import loop
+from local_backend.engine.attention import CAPPED_BYTES
 from local_backend.engine.device import choose_machine
 from local_backend.engine.forecast import calibration
 from local_backend.engine.forecast.choice import budget_bytes, choose, demand_of
@@ -177,6 +178,23 @@ def test_activations_are_those_that_autograd_keeps(shape):
     expected = 4 * size.kept_with_ends(part.n_tokens, n_blocks=3, n_rows=n_rows, is_recomputed=True)
     made_again = 4 * part.n_tokens * (size.kept_by_block + size.K)
     assert saved_bytes(network, part) == pytest.approx(expected - made_again, rel=0.02)
+
+
+def test_capped_and_windowed_attention_keep_masks_and_no_scores():
+    """One mask for each way of seeing, whatever the number of blocks; scores would be 6 heads * 4 bytes each."""
+    ids = [[*range(40), *range(50 + k, 90 + k)] for k in range(3)]
+    part = pack([sequence(one, [0.0] * 50 + [1.0] * 30) for one in ids])
+    n_rows, square = len(part.row_targets_R), part.n_tokens**2
+    for shape, masks in ("gemma2", 2 * square), ("mistral", 4 * square):
+        network = network_of(tiny_model(shape, dtype=torch.float32))
+        choose_weights(network.model, {"type": "full"}, seed=0)
+        size = Shape.of(network.model.config)
+        kept = 4 * size.kept_with_ends(part.n_tokens, n_blocks=3, n_rows=n_rows)
+        slices = 4 * min(CAPPED_BYTES, 4 * 6 * square) if shape == "gemma2" else 0
+        assert size.masks(part.n_tokens, item_bytes=4) == masks + slices
+        # The kernel for windows wants a key and a value for each query head; the plain keys lie in one piece with these.
+        repeated = 3 * 4 * part.n_tokens * (2 * (6 - 2) + 2) * 8 if shape == "mistral" else 0
+        assert saved_bytes(network, part) == pytest.approx(kept + masks + repeated, rel=0.02)
 
 
 def test_what_does_not_fit_is_computed_in_smaller_parts_then_again_and_is_told(base):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from local_backend.engine.attention import CAPPED_BYTES
 from local_backend.engine.device import Machine
 from local_backend.engine.frozen import frozen_blocks
 from local_backend.engine.loss import BLOCK_TOKENS, CHUNK_BYTES
@@ -40,6 +41,10 @@ class Shape:
     K: int
     F: int
     V: int
+    window: int | None = None
+    """Tokens that some blocks see at most."""
+    is_capped: bool = False
+    """Whether scores of attention are capped."""
 
     @classmethod
     def of(cls, config: Any) -> Shape:
@@ -55,6 +60,8 @@ class Shape:
             K=int(getattr(text, "head_dim", None) or text.hidden_size // heads),
             F=int(getattr(text, "intermediate_size", None) or 4 * text.hidden_size),
             V=int(text.vocab_size),
+            window=getattr(text, "sliding_window", None),
+            is_capped=bool(getattr(text, "attn_logit_softcapping", None)),
         )
 
     @property
@@ -116,11 +123,21 @@ class Shape:
 
         The gradient of the feed-forward's inner width six times, and the joined weights of gate and up.
         """
-        return (6 * n_tokens * self.F + 3 * n_tokens * self.D + 2 * self.F * self.D) * item_bytes
+        inner = 6 * n_tokens * self.F + 3 * n_tokens * self.D + 2 * self.F * self.D
+        return inner * item_bytes + self.masks(n_tokens, item_bytes=item_bytes)
 
     def passed_forward(self, n_tokens: int, *, item_bytes: int) -> int:
         """Bytes that a forward pass takes for a while that keeps nothing: gate, up, and their product twice."""
-        return (4 * n_tokens * self.F + 3 * n_tokens * self.D) * item_bytes
+        inner = 4 * n_tokens * self.F + 3 * n_tokens * self.D
+        return inner * item_bytes + self.masks(n_tokens, item_bytes=item_bytes)
+
+    def masks(self, n_tokens: int, *, item_bytes: int) -> int:
+        """Bytes of what says which token sees which, once for all blocks, and of the capped scores of some rows."""
+        is_windowed = self.window is not None and n_tokens > self.window
+        if self.is_capped:
+            kinds = 1 if self.window is None else 2
+            return kinds * n_tokens**2 + 4 * min(CAPPED_BYTES, 4 * self.H * n_tokens**2)
+        return item_bytes * n_tokens**2 if is_windowed else 0
 
 
 @dataclass(frozen=True, kw_only=True)
