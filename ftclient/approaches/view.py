@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ftclient.approaches.wishes import TITLES
 from ftclient.evaluate.compare_view import figure_text
+from ftclient.evaluate.tables import Cells, FirstThatFits
 from ftclient.view.words import clock
 
 if TYPE_CHECKING:
@@ -36,32 +37,28 @@ def not_tried(outcomes: Outcomes) -> list[str]:
     return [f"Not tried: {TITLES[name]}. {why}" for name, why in outcomes.skipped.items()]
 
 
-def _table(outcomes: Outcomes) -> Table:
+def _table(outcomes: Outcomes) -> RenderableType:
+    wide, narrow = _cells(outcomes, has_bars=True), _cells(outcomes, has_bars=False)
+    return FirstThatFits([wide.as_table(), narrow.as_table(), narrow.as_table(is_narrow=True), narrow.as_list()])
+
+
+def _cells(outcomes: Outcomes, *, has_bars: bool) -> Cells:
     comparison = outcomes.comparison
     metric = comparison.main.metric
-    table = Table(
-        title=f"{len(comparison.questions)} test questions",
-        caption=f"{comparison.kind.reason}; in brackets: 95 % intervals; alone: right by this approach only",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("approach", overflow="fold")
-    table.add_column(metric.title)
-    for name in ("alone", "training", "a call", "prompt"):
-        table.add_column(name, justify="right")
+    rows = []
     for outcome in outcomes.outcomes:
         low, high = (figure_text(bound, metric).rstrip("%") for bound in outcome.figure.interval)
-        value = (figure_text(outcome.figure.value, metric), "bold")
-        figure = Text.assemble(_bar(outcome.figure, is_share=metric.is_share), value, (f" ({low}-{high})", "dim"))
-        table.add_row(
-            outcome.title,
-            figure,
-            f"{outcome.alone:.0%}",
-            training_text(outcome),
-            call_text(outcome),
-            prompt_text(outcome),
-        )
-    return table
+        bar = _bar(outcome.figure, is_share=metric.is_share) if has_bars else ""
+        figure = Text.assemble(bar, (figure_text(outcome.figure.value, metric), "bold"), (f" ({low}-{high})", "dim"))
+        more = (f"{outcome.alone:.0%}", training_text(outcome), call_text(outcome), prompt_text(outcome))
+        rows.append([Text(outcome.title), figure, *map(Text, more)])
+    return Cells(
+        title=f"{len(comparison.questions)} test questions",
+        caption=f"{comparison.kind.reason}; in brackets: 95 % intervals; alone: right by this approach only",
+        names=["approach", metric.title, "alone", "training", "a call", "prompt"],
+        rows=rows,
+        n_left=2,
+    )
 
 
 def _bar(figure: Figure, *, is_share: bool = True) -> str:

@@ -9,8 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ftclient.evaluate.page_words import WORDS
+from ftclient.evaluate.tables import Cells, FirstThatFits
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from ftclient.evaluate.compare import Comparison, Difference, Figure, Score
     from ftclient.evaluate.task import Metric
 
@@ -65,28 +68,29 @@ def p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"  # noqa: PLR2004 - no more digits mean anything
 
 
-def _scores(comparison: Comparison) -> Table:
-    scores, kind = comparison.scores, comparison.kind
-    table = Table(
+def _scores(comparison: Comparison) -> RenderableType:
+    scores = comparison.scores
+    with_seconds, with_cost = any(map(is_remote, scores)), any(score.cost_usd for score in scores)
+    cells = Cells(
         title=f"{len(comparison.questions)} held-out questions",
-        caption=f"{kind.reason}; below the figures: 95 % intervals",
-        title_justify="left",
-        caption_justify="left",
+        caption=f"{comparison.kind.reason}; figures with their 95 % intervals",
+        names=[
+            "model",
+            *(measured.metric.title for measured in comparison.measured),
+            *["s"] * with_seconds,
+            *["cost"] * with_cost,
+        ],
+        rows=[
+            [
+                Text(score.model),
+                *_figures(comparison, score),
+                *[Text(_seconds(score.median_s))] * with_seconds,
+                *[Text(_usd(score.cost_usd))] * with_cost,
+            ]
+            for score in scores
+        ],
     )
-    table.add_column("model", no_wrap=True)  # so that it can be copied
-    for measured in comparison.measured:
-        table.add_column(measured.metric.title, justify="right")
-    with_cost = any(score.cost_usd for score in scores)
-    with_seconds = any(is_remote(score) for score in scores)
-    if with_seconds:
-        table.add_column("s", justify="right")
-    if with_cost:
-        table.add_column("cost", justify="right")
-    for score in scores:
-        cost = ["-" if score.cost_usd is None else f"${score.cost_usd:.4f}"] if with_cost else []
-        seconds = [_seconds(score.median_s)] if with_seconds else []
-        table.add_row(Text(score.model), *_figures(comparison, score), *seconds, *cost)
-    return table
+    return FirstThatFits([cells.as_table(), cells.as_table(is_narrow=True), cells.as_list()])
 
 
 def is_remote(score: Score) -> bool:
@@ -94,7 +98,7 @@ def is_remote(score: Score) -> bool:
     return score.median_s is not None and score.cost_usd != 0
 
 
-def _figures(comparison: Comparison, score: Score) -> list[RenderableType]:
+def _figures(comparison: Comparison, score: Score) -> list[Text]:
     return [
         _figure(score.figures[measured.metric.name], measured.metric)
         if measured.metric.name in score.figures
@@ -106,6 +110,10 @@ def _figures(comparison: Comparison, score: Score) -> list[RenderableType]:
 def _figure(figure: Figure, metric: Metric) -> Text:
     low, high = (figure_text(bound, metric).rstrip("%") for bound in figure.interval)
     return Text.assemble((figure_text(figure.value, metric), "bold"), (f"\n{low}-{high}", "dim"))
+
+
+def _usd(cost: Decimal | None) -> str:
+    return "-" if cost is None else f"${cost:.4f}"
 
 
 def _seconds(seconds: float | None) -> str:
