@@ -144,8 +144,9 @@ def _feed_forward(module: Any, normed: Callable[[], torch.Tensor]) -> torch.Tens
 def _norm(module: Any, x: torch.Tensor) -> torch.Tensor:
     if hasattr(module, "variance_epsilon"):
         return rms_norm(x, module.weight, eps=module.variance_epsilon)
-    # Gemma keeps its norms' weights around zero.
-    return rms_norm(x, module.weight + 1.0, eps=module.eps)
+    # Gemma keeps its norms' weights around zero, where bf16 is finer than around one.
+    wide_D = module.weight.to(torch.promote_types(module.weight.dtype, torch.float32))
+    return rms_norm(x, wide_D + 1.0, eps=module.eps)
 
 
 def _n_outputs(layer: Any) -> int:

@@ -76,17 +76,20 @@ def nll_gradient(
     """
     weight_VD = head.weight_VD
     with torch.no_grad():
-        dhidden_RD = torch.zeros_like(hidden_RD) if hidden_RD.requires_grad else None
+        wide = torch.promote_types(
+            hidden_RD.dtype, torch.float32
+        )  # a sum over all blocks would round in bf16 each time
+        dhidden_RD = torch.zeros_like(hidden_RD, dtype=wide) if hidden_RD.requires_grad else None
         if weight_VD.requires_grad and weight_VD.grad is None:
             weight_VD.grad = torch.zeros_like(weight_VD)
-        weights_R1 = weights_R.to(torch.promote_types(hidden_RD.dtype, torch.float32))[:, None]
+        weights_R1 = weights_R.to(wide)[:, None]
         found = []
         for part in _parts(len(targets_R), len(weight_VD)):
             rows, blocks = _look(hidden_RD[part], targets_R[part], head, keeps=True)
             found.append(rows)
             into_CD = None if dhidden_RD is None else dhidden_RD[part]
             _take_back(blocks, hidden_RD[part], targets_R[part], weights_R1[part], weight_VD, into_CD)
-    return dhidden_RD, _joined(found, hidden_RD)
+    return None if dhidden_RD is None else dhidden_RD.to(hidden_RD.dtype), _joined(found, hidden_RD)
 
 
 def _joined(found: list[Rows], hidden_RD: torch.Tensor) -> Rows:

@@ -192,7 +192,7 @@ def test_capped_and_windowed_attention_keep_masks_and_no_scores():
         kept = 4 * size.kept_with_ends(part.n_tokens, n_blocks=3, n_rows=n_rows)
         slices = 4 * min(CAPPED_BYTES, 4 * 6 * square) if shape == "gemma2" else 0
         assert size.masks(part.n_tokens, item_bytes=4) == masks + slices
-        # The kernel for windows wants a key and a value for each query head; the plain keys lie in one piece with these.
+        # The kernel for windows wants a key and a value for each query head; the plain keys lie in one piece with it.
         repeated = 3 * 4 * part.n_tokens * (2 * (6 - 2) + 2) * 8 if shape == "mistral" else 0
         assert saved_bytes(network, part) == pytest.approx(kept + masks + repeated, rel=0.02)
 
