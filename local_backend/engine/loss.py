@@ -78,7 +78,7 @@ def nll_gradient(
     with torch.no_grad():
         wide = torch.promote_types(
             hidden_RD.dtype, torch.float32
-        )  # a sum over all blocks would round in bf16 each time
+        )  # bf16 would round at each block
         dhidden_RD = torch.zeros_like(hidden_RD, dtype=wide) if hidden_RD.requires_grad else None
         if weight_VD.requires_grad and weight_VD.grad is None:
             weight_VD.grad = torch.zeros_like(weight_VD)
