@@ -471,6 +471,22 @@ def test_feedback_fits_the_terminal_but_for_ids(here, tmp_path: Path, columns: i
     assert answer in " ".join(" ".join(lines[lines.index(row) :]).split())
 
 
+@pytest.mark.parametrize(
+    "command", [("plan", "good.jsonl", "--model", "smollm2-135m"), ("models", "--tree"), ("jobs",)]
+)
+def test_terminals_get_their_width_and_pipes_get_whole_lines(here, ft, server: str, folder: Path, command) -> None:
+    assert here("train", "good.jsonl", "--model", "smollm2-135m") == 0
+    tuned = here.out().strip()
+    in_a_pipe = ft(*command, COLUMNS="40").stdout.splitlines()
+    assert max(map(len, in_a_pipe)) > 60, "a pipe has no width: programs read whole lines"
+    ours = [sys.executable, "-m", "ftclient", *command, "--backend", server, "--home", str(folder / "home")]
+    shown = on_a_terminal([str(folder / part) if part == "good.jsonl" else part for part in ours], COLUMNS="40")
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.split("\r\x1b[2K")[-1]).splitlines()
+    assert any(tuned in line for line in lines) is any(tuned in line for line in in_a_pipe)
+    if command != ("jobs",):  # ids stay whole there, so that they can be copied
+        assert max(map(len, lines)) <= 40, lines
+
+
 def on_a_terminal(command: list[str], **env: str) -> str:
     """Run a command whose output is a terminal, and return what it shows."""
     ours, theirs = pty.openpty()
