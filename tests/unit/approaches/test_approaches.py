@@ -290,6 +290,18 @@ def test_a_learning_curve_is_trained_and_found_again(files: tuple[Path, Path, Pa
     assert found.to_json() == again.to_json()
 
 
+def test_whoever_compares_is_told_that_a_host_does_not_answer(
+    files: tuple[Path, Path, Path], hosted: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftclient.evaluate.pace._FIRST_PAUSE_S", 0.02)
+    train, test, _docs = files
+    code, said = hosted(str(train), str(test), "--only", "base")
+    assert code == 3
+    for number in range(2, 6):
+        assert f"OpenAI does not answer; trying again in 1 s ({number} of 5)." in said
+    assert "Error: OpenAI cannot be reached" in said
+
+
 def prices(folder: Path, **rates: dict[str, str]) -> str:
     """A file with prices of one's own, in dollars a million tokens."""
     path = folder / "prices.json"
