@@ -23,6 +23,8 @@ from local_backend.task import JobError, ModelRef, UserError
 PREFIX = "base_model.model."
 """What PEFT puts before the names of the model's modules."""
 _WEIGHTS = "adapter_model.safetensors"
+DEFAULTS: Mapping[str, Any] = {"rank": 16, "alpha": 32, "dropout": 0.0, "targets": "all-linear", "variant": "lora"}
+"""What an adapter is where its `tune` options don't say."""
 BASE_FILE = "base_model.json"
 """Says which weights an adapter was tuned on. PEFT warns of keys that it doesn't know, so its own files can't."""
 
@@ -39,25 +41,59 @@ def add_adapters(model: nn.Module, tune: Mapping[str, Any], *, seed: int) -> lis
         JobError: A target names no linear layer of this model.
     """
     model.requires_grad_(requires_grad=False)
-    targets = tune.get("targets", "all-linear")
-    rank = int(tune.get("rank", 16))
-    variant = tune.get("variant", "lora")
-    scaling = tune.get("alpha", 32) / (math.sqrt(rank) if variant == "rslora" else rank)
-    names = [name for name, _ in _block_linears(model) if targets == "all-linear" or _is_target(name, targets)]
-    _check_targets(model, names, targets)
+    tune = {**DEFAULTS, **tune}
+    rank, variant = int(tune["rank"]), tune["variant"]
+    scaling = tune["alpha"] / (math.sqrt(rank) if variant == "rslora" else rank)
+    names = targeted(model, tune["targets"])
     generator = torch.Generator().manual_seed(seed)
     for name in names:
         layer = AdaptedLinear(
             model.get_submodule(name),  # type: ignore[arg-type]
             rank=rank,
             scaling=scaling,
-            dropout=tune.get("dropout", 0.0),
+            dropout=tune["dropout"],
             is_dora=variant == "dora",
         )
         _start(layer, generator)
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, layer)
     return names
+
+
+def targeted(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """The names of the linear layers that targets name.
+
+    Raises:
+        JobError: One of them names none.
+    """
+    names = [name for name, _ in _block_linears(model) if targets == "all-linear" or _is_target(name, targets)]
+    _check_targets(model, names, targets)
+    return names
+
+
+def check_same(own: Mapping[str, Any], asked: Mapping[str, Any], model: nn.Module) -> None:
+    """Refuse options that an adapter, which is to be trained on, does not have: it goes on as it is.
+
+    Args:
+        own: What the adapter was made with.
+        asked: The `tune` options of the job. Defaults ask for nothing.
+        model: The base model, without adapters.
+
+    Raises:
+        JobError: Something else is asked for.
+    """
+    for name, default in DEFAULTS.items():
+        wanted = asked.get(name, default)
+        is_same = wanted in (default, own[name])
+        if name == "targets" and not is_same:
+            is_same = targeted(model, wanted) == targeted(model, own[name])
+        if not is_same:
+            has = ", ".join(own[name]) if isinstance(own[name], list) else own[name]
+            text = (
+                f"The model to start from is an adapter whose {name} is {has}; `{name}` of this job asks for another. "
+                "An adapter goes on as it is: leave the option out, or start from the base model."
+            )
+            raise JobError("invalid_value", text, param=f"local.tune.{name}")
 
 
 def adapted_layers(model: nn.Module) -> Iterator[tuple[str, AdaptedLinear]]:
@@ -163,14 +199,15 @@ def _target_names(model: nn.Module, names: Sequence[str]) -> list[str]:
 
 
 def _peft_config(base: str, tune: Mapping[str, Any], targets: Sequence[str]) -> dict[str, Any]:
-    variant = tune.get("variant", "lora")
+    tune = {**DEFAULTS, **tune}
+    variant = tune["variant"]
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
-        "r": int(tune.get("rank", 16)),
-        "lora_alpha": tune.get("alpha", 32),
-        "lora_dropout": tune.get("dropout", 0.0),
+        "r": int(tune["rank"]),
+        "lora_alpha": tune["alpha"],
+        "lora_dropout": tune["dropout"],
         "target_modules": list(targets),
         "use_rslora": variant == "rslora",
         "use_dora": variant == "dora",

@@ -276,6 +276,9 @@ def _choose_weights(task: Task, network: Network) -> tuple[Mapping[str, Any], bo
     """Choose what trains; returns how, and whether the result is an adapter on the base model.
 
     A tuned model's own adapter goes on training. Other ways of tuning start from its merged weights.
+
+    Raises:
+        JobError: The model has no such layers, or the adapter to go on with is not as asked for.
     """
     options = {**DEFAULT_TUNE, **(task.local.get("tune") or {})}
     start = task.model.tuned_dir
@@ -283,6 +286,8 @@ def _choose_weights(task: Task, network: Network) -> tuple[Mapping[str, Any], bo
         choose_weights(network.model, options, seed=task.seed)
         return options, options["type"] == "lora" and start is None
     own = adapters.read_adapter_config(start)
+    if options["type"] == "lora":
+        adapters.check_same(own, options, network.model)
     adapters.add_adapters(network.model, own, seed=task.seed)
     adapters.load_adapter(network.model, start)
     if options["type"] == "lora":

@@ -226,6 +226,45 @@ def test_a_tuned_adapter_is_trained_on(tmp_path, base, training):
     assert recorder.reports[0].train_loss < 0.7 * fresh.reports[0].train_loss
 
 
+SMALL = {"type": "lora", "rank": 4, "alpha": 8, "dropout": 0.1, "targets": ["v_proj", "q_proj"]}
+
+
+@pytest.fixture(scope="module")
+def small_adapter(tmp_path_factory, base):
+    folder = tmp_path_factory.mktemp("small")
+    training = write_jsonl(folder / "train.jsonl", EXAMPLES)
+    return run(task_of(folder / "job", training, local={"tune": SMALL}, n_epochs=1), base).model_dir
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"rank": 64}, "whose rank is 4;"),
+        ({"alpha": 9}, "whose alpha is 8;"),
+        ({"dropout": 0.2}, "whose dropout is 0.1;"),
+        ({"targets": ["q_proj", "down_proj"]}, "whose targets is q_proj, v_proj;"),
+        ({"variant": "dora"}, "whose variant is lora;"),
+    ],
+)
+def test_an_adapter_that_is_trained_on_can_not_be_asked_to_be_another(
+    tmp_path, base, training, small_adapter, option, words
+):
+    task = task_of(tmp_path / "job", training, tuned_dir=small_adapter, local={"tune": {"type": "lora", **option}})
+    with pytest.raises(JobError, match=f"{words}.*leave the option out, or start from the base model") as caught:
+        prepare(task, base=base)
+    assert (caught.value.code, caught.value.param) == ("invalid_value", f"local.tune.{next(iter(option))}")
+
+
+@pytest.mark.parametrize("tune", [None, SMALL, {"type": "lora"}, {**SMALL, "alpha": 8.0, "dropout": 0.0}])
+def test_an_adapter_that_is_trained_on_may_be_asked_for_as_it_is_or_not_at_all(
+    tmp_path, base, training, small_adapter, tune
+):
+    local = {} if tune is None else {"tune": tune}
+    found = prepare(task_of(tmp_path / "job", training, tuned_dir=small_adapter, local=local), base=base)
+    assert (found.options["rank"], found.options["dropout"]) == (4, 0.1)
+    assert found.saves_adapter
+
+
 @pytest.mark.parametrize("kind", ["full", "last_layers", "head"])
 def test_whole_models_are_saved_where_weights_themselves_train(tmp_path, base, training, kind):
     outcome = run(task_of(tmp_path / "job", training, local={"tune": {"type": kind}}), base)
