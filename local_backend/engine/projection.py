@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from local_backend.engine.matmul import times_transposed
+from local_backend.task import JobError
 
 
 class Update(NamedTuple):
@@ -49,6 +50,19 @@ class AdaptedLinear(nn.Module):
     def update(self) -> Update:
         """The update's tensors."""
         return Update(self.lora_A, self.lora_B, self.scaling, self.magnitude)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Nothing: who multiplies by a layer's weights on its own, as Mamba's blocks do, would pass the update by.
+
+        Raises:
+            JobError: Always.
+        """
+        text = (
+            "This model multiplies by the weights of some of its layers on its own, past an adapter. Name other layers "
+            "in `targets` (of Mamba's, `in_proj`), or train whole weights: tune `full` or `last_layers`."
+        )
+        raise JobError("invalid_targets", text, param="local.tune.targets")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Apply the layer to any number of leading dimensions."""

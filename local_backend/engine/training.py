@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from local_backend.engine import adapters
+from local_backend.engine import NO_LIMIT_TOKENS, adapters
 from local_backend.engine.checkpoint import Progress, save_resume_point, whole_folder
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of
@@ -201,11 +201,11 @@ def prepare(task: Task, *, base: ModelDir) -> Run:
 
 
 def context_tokens(model_dir: Path) -> int:
-    """The longest sequence that the model takes."""
+    """The longest sequence that the model takes; recurrent ones name no limit."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(model_dir, local_files_only=True).get_text_config()
-    return int(config.max_position_embeddings)
+    return int(getattr(config, "max_position_embeddings", None) or NO_LIMIT_TOKENS)
 
 
 def _machine(task: Task) -> Machine:

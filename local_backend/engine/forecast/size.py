@@ -50,7 +50,8 @@ class Shape:
     def of(cls, config: Any) -> Shape:
         """Read a configuration of transformers."""
         text = config.get_text_config()
-        heads = int(text.num_attention_heads)
+        # Without attention there are no heads; what else such blocks keep is about as much as one as wide would.
+        heads = int(getattr(text, "num_attention_heads", None) or 1)
         return cls(
             kind=text.model_type,
             n_blocks=int(text.num_hidden_layers),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_backend.engine import NO_LIMIT_TOKENS
 from local_backend.engine.complete import load_complete
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.generation import attention as decode_attention
@@ -24,7 +25,6 @@ from local_backend.task import UserError
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text"})
 """Model types whose attention is nothing but `attention`'s; all others take `plain`'s path."""
 
-_NO_LIMIT_TOKENS = 2**20
 _PREFIX_BYTES = 512 * 2**20
 _CACHE_BYTES = 4 * 2**30
 
@@ -109,4 +109,4 @@ def _cache_shape(config: Any, machine: Machine) -> CacheShape:
 
 def _context_tokens(config: Any) -> int:
     """Return the longest text that the model reads; recurrent ones name no limit."""
-    return int(getattr(config, "max_position_embeddings", None) or _NO_LIMIT_TOKENS)
+    return int(getattr(config, "max_position_embeddings", None) or NO_LIMIT_TOKENS)
