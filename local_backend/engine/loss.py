@@ -76,9 +76,7 @@ def nll_gradient(
     """
     weight_VD = head.weight_VD
     with torch.no_grad():
-        wide = torch.promote_types(
-            hidden_RD.dtype, torch.float32
-        )  # bf16 would round at each block
+        wide = torch.promote_types(hidden_RD.dtype, torch.float32)  # bf16 would round at each block
         dhidden_RD = torch.zeros_like(hidden_RD, dtype=wide) if hidden_RD.requires_grad else None
         if weight_VD.requires_grad and weight_VD.grad is None:
             weight_VD.grad = torch.zeros_like(weight_VD)
