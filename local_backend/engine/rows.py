@@ -90,7 +90,7 @@ def _without_collections() -> Iterator[None]:
             gc.enable()
 
 
-_DRAFTS_AT_ONCE = 2_000
+_DRAFTS_AT_ONCE = 500
 """Enough to keep all cores busy with tokens, and too few to be felt in memory."""
 
 

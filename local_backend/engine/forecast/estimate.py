@@ -81,7 +81,7 @@ def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgr
     return Forecast(
         n_examples=len(files.rows),
         tokens_per_epoch=sum(row.n_tokens for row in files.rows),
-        loss_tokens_per_epoch=sum(w != 0 for row in files.rows for part in row.parts for w in part.weights),
+        loss_tokens_per_epoch=sum(len(p.weights) - p.weights.count(0.0) for row in files.rows for p in row.parts),
         longest_example_tokens=max((len(part.ids) for row in files.rows for part in row.parts), default=0),
         context_tokens=files.context_tokens,
         time_s=duration.total,
