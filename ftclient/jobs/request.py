@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,23 @@ class JobRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     integrations: Sequence[Mapping[str, Any]] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the create body that this host understands, in their places: objects are merged."""
+    """Further fields of the create body that this host understands, in their places: objects are merged.
+
+    What an argument of its own is for cannot be among them: the job would be another one than the plan's.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuse further fields that would change what is planned.
+
+        Raises:
+            ValueError: `extra_body` names what has an argument of its own; the text names both.
+        """
+        taken = next(_taken(self.extra_body, self.method), None)
+        if taken is not None:
+            place, argument = taken
+            raise ValueError(
+                f"extra_body names {place}, and the job would be another one than the plan's: use {argument} instead."
+            )
 
     def check_host(self, host: Host) -> None:
         """Refuse what `host` cannot do, before anything is sent.
@@ -86,6 +102,48 @@ class JobRequest:
             "local": (self.local.body() or None) if self.local else None,
         }
         return _merged({key: value for key, value in chosen.items() if value is not None}, self.extra_body)
+
+
+_ARGUMENTS = {
+    "model": "model=...",
+    "training_file": "the dataset to train on",
+    "validation_file": "valid=...",
+    "suffix": "suffix=...",
+    "seed": "seed=...",
+    "trainingType": "training_type=...",
+    "metadata": "metadata=...",
+    "integrations": "integrations=...",
+}
+"""Fields of the create body, each with the argument that sets it."""
+
+
+def _taken(more: Mapping[str, Any], method: Method) -> Iterator[tuple[str, str]]:
+    """Yield the fields among `more` that have an argument of their own, each with that argument."""
+    yield from ((name, argument) for name, argument in _ARGUMENTS.items() if name in more)
+    argument = f"method={type(method).__name__}(...)"
+    yield from _taken_parameters(more, "", method)
+    chosen = more.get("method", {})
+    if not isinstance(chosen, Mapping):
+        yield "method", argument
+        return
+    yield from ((f"method.{name}", "method=...") for name in chosen if name != method.type)
+    inner = chosen.get(method.type, {})
+    if not isinstance(inner, Mapping):
+        yield f"method.{method.type}", argument
+        return
+    fields = type(method).model_fields
+    yield from ((f"method.{method.type}.{name}", argument) for name in inner if name in fields)
+    yield from _taken_parameters(inner, f"method.{method.type}.", method)
+
+
+def _taken_parameters(outer: Mapping[str, Any], start: str, method: Method) -> Iterator[tuple[str, str]]:
+    """Yield the hyperparameters that the method has fields for; those that only one host knows may pass."""
+    given = outer.get("hyperparameters", {})
+    place, argument = f"{start}hyperparameters", f"method={type(method).__name__}(...)"
+    if not isinstance(given, Mapping):
+        yield place, argument
+        return
+    yield from ((f"{place}.{name}", argument) for name in given if name in type(method).model_fields)
 
 
 def _merged(body: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

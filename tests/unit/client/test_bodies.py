@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -91,6 +93,30 @@ def test_fields_that_only_one_host_knows_go_through() -> None:
     body = request.body(training_file="f", validation_file=None)
     assert body["priority"] == 1
     assert body["method"] == {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "l2_multiplier": 0.1}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "place", "argument"),
+    [
+        ({"model": "gpt-4.1"}, "model", "model="),
+        ({"training_file": "file-9"}, "training_file", "the dataset"),
+        ({"validation_file": "file-9"}, "validation_file", "valid="),
+        ({"trainingType": "standard"}, "trainingType", "training_type="),
+        ({"metadata": {RUN_KEY: "run-2"}}, "metadata", "metadata="),
+        ({"hyperparameters": {"n_epochs": 50}}, "hyperparameters.n_epochs", "method=DPO("),
+        ({"hyperparameters": "many"}, "hyperparameters", "method=DPO("),
+        ({"method": {"type": "supervised"}}, "method.type", "method="),
+        ({"method": {"supervised": {}}}, "method.supervised", "method="),
+        ({"method": None}, "method", "method=DPO("),
+        ({"method": {"dpo": 1}}, "method.dpo", "method=DPO("),
+        ({"method": {"dpo": {"hyperparameters": None}}}, "method.dpo.hyperparameters", "method=DPO("),
+        ({"seed": 1}, "seed", "seed="),
+        ({"method": {"dpo": {"hyperparameters": {"beta": 2}}}}, "method.dpo.hyperparameters.beta", "method=DPO("),
+    ],
+)
+def test_further_fields_cannot_change_what_is_planned(more: dict[str, object], place: str, argument: str) -> None:
+    with pytest.raises(ValueError, match=f"names {re.escape(place)}, .*: use {re.escape(argument)}"):
+        JobRequest(model="m", train=EXAMPLES, method=DPO(beta=0.2), extra_body=more)
 
 
 def test_azures_training_type_goes_by_its_own_name_and_is_nowhere_unless_chosen() -> None:
