@@ -153,10 +153,12 @@ class Client(Connection):
 
         Raises:
             BudgetError: The limit is too low; nothing was sent.
+            UnsupportedError: The plan is another host's, or its model has been shut down; nothing was sent.
             UnavailableError: It is not known whether the job was created; the text says what to do.
         """
         from ftclient.jobs.launch import launch
 
+        plan.check_start(self.host)
         if max_cost_usd is not None:
             plan.check_budget(max_cost_usd)
         run_id = run_id or new_run_id()

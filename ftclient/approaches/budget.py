@@ -41,7 +41,12 @@ def check_budget(
     """
     host = client.host
     most = spending.spending(host, asked, n_stored=0, book=client.prices).most_usd
-    costs = [Decimal(0) if host.is_local else plan.cost_usd for plan in plans]
+    costs = [Decimal(0) if host.is_local else plan.most_usd for plan in plans]
+    if not host.is_local and any(plan.epochs_assumed for plan in plans):
+        raise BudgetError(
+            f"{host.title} chooses the epochs, and does not say how, so {what} cannot be kept under ${limit}. "
+            "Choose them (--epochs N), or leave the limit away."
+        )
     if most is None or None in costs:
         raise BudgetError(
             f"Not every price at {host.title} is known, so {what} cannot be kept under ${limit}. "

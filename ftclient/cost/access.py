@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, NamedTuple
 
 from ftclient.cost.book import PriceBook
-from ftclient.cost.notes import Note
+from ftclient.cost.notes import Note, about_idle
 from ftclient.errors import AccessError, AuthError, BackendError, FtclientError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.wire import errors_of
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 10.0
 _NO_SUCH_MODEL = 404
+_CLOSED = "training_not_available"
+"""The only code that says that an account may not train; other refusals are of the question."""
 
 
 class Access(NamedTuple):
@@ -24,6 +26,8 @@ class Access(NamedTuple):
     notes: list[Note]
     shutdown: str | None = None
     """The day on which the model ends, by the host's own word, as YYYY-MM-DD."""
+    is_listed: bool = False
+    """Whether the host has said that the model is there."""
 
 
 def ask_access(openai: OpenAI, host: Host, *, model: str, book: PriceBook) -> Access:
@@ -38,18 +42,20 @@ def ask_access(openai: OpenAI, host: Host, *, model: str, book: PriceBook) -> Ac
         return Access([_refusal(error)])
     except FtclientError as error:
         return Access([Note("access_unknown", str(error))])
-    return Access(_about_account(once, host, book), getattr(found, "shutdown_date", None))
+    return Access(_about_account(once, host, book), getattr(found, "shutdown_date", None), is_listed=True)
 
 
 def _refusal(error: BackendError) -> Note:
-    if isinstance(error, AccessError):
+    if isinstance(error, AccessError) and error.code == _CLOSED:
         return Note("training_refused", f"This account may not train here. {error}")
-    return Note("access_unknown", f"Whether this account may train cannot be said. {error}")
+    scopes = " A restricted key needs the scopes to read models and fine-tuning jobs." * isinstance(error, AccessError)
+    return Note("access_unknown", f"Whether this account may train cannot be said. {error}{scopes}")
 
 
 def _about_account(openai: OpenAI, host: Host, book: PriceBook) -> list[Note]:
     """Say whether the host takes no newcomers and this account is one: it has never had a job."""
-    closed = book.host(host.name).dates.closed_to_newcomers
+    dates = book.host(host.name).dates
+    closed = dates.closed_to_newcomers
     if closed is None:
         return []
     try:
@@ -60,7 +66,7 @@ def _about_account(openai: OpenAI, host: Host, book: PriceBook) -> list[Note]:
     except FtclientError:
         return []  # the list of jobs is only a hint; that the model may be used is known
     if jobs.data:
-        return []
+        return [Note("training_if_used", about_idle(host, dates))] if dates.closed_to_idle else []
     text = (
         f"This account lists no fine-tuning jobs, and {host.title} starts none for accounts that had not tuned before "
         f"{closed}: expect it to refuse (HTTP 403, training_not_available)."

@@ -55,6 +55,8 @@ class Training(_Priced):
 
     usd_per_million_tokens: Usd | None = None
     usd_per_hour: Usd | None = None
+    at_most_times: Mapping[str, Usd] | None = None
+    """By type of training, how many times the price it may be at most; None: all types cost the same."""
 
 
 class TokenRates(_Priced):
@@ -79,6 +81,9 @@ class Dates(_Sourced):
 
     closed_to_newcomers: Day | None = None
     """From this day only accounts that have tuned before may train."""
+    closed_to_idle: Day | None = None
+    """From this day only accounts that have asked a tuned model within the last `idle_days` days may train."""
+    idle_days: Annotated[int, Field(ge=1)] | None = None
     last_training_day: Day | None = None
     shutdown: Day | None = None
     """From this day neither the model nor those tuned on it answer."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftclient.cost.book import Dates, PriceBook
-from ftclient.cost.prices import base_of, dates_of, hourly_price_usd, model_prices, today, why_no_price
+from ftclient.cost.prices import Price, base_of, dates_of, hourly_price_usd, model_prices, today, why_no_price
 from ftclient.cost.tokens import Tokens
+from ftclient.data import Report
+from ftclient.data.counted import counted
 from ftclient.hosts import Host
 from ftclient.jobs.request import JobRequest
 
@@ -44,30 +46,46 @@ def about_tokens(host: Host, model: str, tokens: Tokens | None, *, is_own_encodi
     return notes
 
 
-def about_price(host: Host, request: JobRequest, *, has_price: bool, book: PriceBook) -> list[Note]:
-    """Say why a cost is not known."""
+def about_price(
+    host: Host, request: JobRequest, *, price: Price | None, is_counted: bool = True, book: PriceBook
+) -> list[Note]:
+    """Say why a cost is not known, or what it may be at most."""
     if request.method.type == "reinforcement":
         hourly = hourly_price_usd(host, request.model, book=book)
         rate = f" (${hourly} an hour)" if hourly is not None else ""
         text = f"Reinforcement is charged by the hour of training{rate}, and its hours cannot be foreseen."
         return [Note("price_by_the_hour", text)]
-    if has_price:
-        return _about_training_type(host, request)
+    if price is not None:
+        return _about_training_type(host, request, price, book=book)
+    if not is_counted:
+        return []  # `about_tokens` has said so
     why = why_no_price(host, request.model, book=book)
     text = f"No price of training {request.model} at {host.title} is known, so no cost either. {why}"
     remedy = " A file of your own prices can name it: --prices FILE, or FTCLIENT_PRICES."
     return [Note("price_unknown", text + remedy)]
 
 
-def _about_training_type(host: Host, request: JobRequest) -> list[Note]:
+def _about_training_type(host: Host, request: JobRequest, price: Price, *, book: PriceBook) -> list[Note]:
     """Say which of a host's kinds of training the price is for."""
-    if not host.training_types or request.training_type == "globalStandard":
+    found = model_prices(host, request.model, book=book)
+    if found is None or not found.training.at_most_times or request.training_type == "globalStandard":
         return []
+    most = f" A limit is held to {price.at_most_times} times the price." if price.at_most_times > 1 else ""
     text = (
         f"The price is that of {host.title}'s global training. Regional training costs 10 to 30 % more, and developer "
-        "training about half."
+        f"training about half.{most}"
     )
     return [Note("price_of_global_training", text)]
+
+
+def about_images(host: Host, request: JobRequest, report: Report, *, book: PriceBook) -> list[Note]:
+    """Say that the data has images and the model takes none."""
+    found, n = model_prices(host, request.model, book=book), report.stats["n_with_images"]
+    if not n or found is None or found.takes_images:
+        return []
+    able = [name for name, each in book.host(host.name).models.items() if each.takes_images]
+    text = f"{counted(n, 'example')} with images: {host.title} trains {request.model} on none, as far as is known."
+    return [Note("images_not_taken", text + (f" It does with {' or '.join(able)}." if able else ""))]
 
 
 def about_method(host: Host, request: JobRequest, *, book: PriceBook) -> list[Note]:
@@ -81,7 +99,13 @@ def about_method(host: Host, request: JobRequest, *, book: PriceBook) -> list[No
 
 
 def about_dates(
-    host: Host, model: str, *, book: PriceBook, shutdown: str | None = None, day: str | None = None
+    host: Host,
+    model: str,
+    *,
+    book: PriceBook,
+    shutdown: str | None = None,
+    is_listed: bool = False,
+    day: str | None = None,
 ) -> list[Note]:
     """Say when the model, or training as such, ends.
 
@@ -90,31 +114,48 @@ def about_dates(
         model: Its name.
         book: What is known of dates.
         shutdown: The host's own word, which wins over the book's.
+        is_listed: Whether the host has said that the model is there.
         day: The day it is, as YYYY-MM-DD; None is the calendar's.
     """
     day = day or today()
     dates = dates_of(host, model, book=book)
     ends = shutdown or dates.shutdown
-    return [*_about_training(host, model, dates, day), *_about_shutdown(host, model, ends, day)]
+    if ends is not None and ends <= day:
+        if is_listed and shutdown is None:
+            return [*_about_training(host, model, dates, day), _still_listed(host, model, ends)]
+        text = f"{model} was shut down at {host.title} on {ends}, together with every model tuned on it."
+        return [Note("model_gone", text)]
+    return [*_about_training(host, model, dates, day), *_about_shutdown(host, model, ends)]
+
+
+def _still_listed(host: Host, model: str, ends: str) -> Note:
+    text = f"{model} was to be shut down at {host.title} on {ends}; it still lists it, but may refuse the job."
+    return Note("model_overdue", text)
 
 
 def _about_training(host: Host, model: str, dates: Dates, day: str) -> list[Note]:
     last_day, closed = dates.last_training_day, dates.closed_to_newcomers
-    newcomers = ", and none at all for accounts that had not tuned before" + (f" {closed}" if closed else "")
+    newcomers = f", and none at all for accounts that had not tuned before {closed}" if closed else ""
+    newcomers += f". {about_idle(host, dates)}" if dates.closed_to_idle else ""
     if last_day and last_day < day:
         return [Note("training_closed", f"{host.title} starts no jobs on {base_of(model)} since {last_day}.")]
     if last_day:
         text = f"{host.title} starts no fine-tuning jobs on {base_of(model)} after {last_day}"
-        return [Note("training_closing", f"{text}{newcomers if closed else ''}.")]
+        return [Note("training_closing", f"{text}{newcomers.removesuffix('.')}.")]
     return []
 
 
-def _about_shutdown(host: Host, model: str, ends: str | None, day: str) -> list[Note]:
+def about_idle(host: Host, dates: Dates) -> str:
+    """Return the rule for accounts that do not use what they have tuned, in a sentence."""
+    return (
+        f"Since {dates.closed_to_idle}, {host.title} also refuses accounts that have asked no tuned model within "
+        f"{dates.idle_days} days."
+    )
+
+
+def _about_shutdown(host: Host, model: str, ends: str | None) -> list[Note]:
     if ends is None:
         return []
-    if ends <= day:
-        text = f"{model} was shut down at {host.title} on {ends}, together with every model tuned on it."
-        return [Note("model_gone", text)]
     text = f"{model} is shut down at {host.title} on {ends}, together with every model tuned on it."
     return [Note("model_shutdown", text)]
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.jupyter import JupyterMixin
 
+from ftclient.cost import limit
 from ftclient.cost.book import PriceBook, to_text
 from ftclient.cost.epochs import Batch, Epochs, n_steps
 from ftclient.cost.notes import Note
 from ftclient.cost.prices import Price, days_left, model_prices
 from ftclient.cost.tokens import Tokens
-from ftclient.errors import BudgetError
+from ftclient.errors import UnsupportedError
 from ftclient.hosts import Host
 from ftclient.jobs.request import JobRequest
 
@@ -72,6 +73,12 @@ class Plan(JupyterMixin):
     machine: Machine | None
     """None: somebody else's machine."""
     warnings: Sequence[Note] = ()
+    epochs_assumed: bool = False
+    """The host chooses the epochs and does not say how."""
+    shutdown: str | None = None
+    """The day on which the model ends, by the host's own word, as YYYY-MM-DD; None leaves it to the book of prices."""
+    is_gone: bool = False
+    """The model has been shut down, and the host does not list it."""
 
     @property
     def batch_size(self) -> int | None:
@@ -90,6 +97,13 @@ class Plan(JupyterMixin):
         return self.price.cost_usd(billed) if self.price and billed is not None else None
 
     @property
+    def most_usd(self) -> Decimal | None:
+        """What it costs at most, where the kind of training or the host's epochs leave room; None if nobody knows."""
+        if self.price is None or self.billed_tokens is None or self.epochs_assumed:
+            return None
+        return self.price.most_usd(self.billed_tokens)
+
+    @property
     def n_steps(self) -> int | None:
         """Optimizer steps, where the batch size is known."""
         if self.batch is None:
@@ -97,24 +111,30 @@ class Plan(JupyterMixin):
         return n_steps(self.n_examples, batch_size=self.batch.size, n_epochs=self.epochs.n_epochs)
 
     def check_budget(self, max_cost_usd: Decimal | float | str) -> None:
-        """Refuse a job that would cost more.
+        """Refuse a job that could cost more.
 
         Raises:
-            BudgetError: It costs more, or nobody knows what it costs, or this is no amount in dollars.
+            BudgetError: It may cost more, or nobody knows what it costs, or this is no amount in dollars.
         """
-        limit = _limit(max_cost_usd)
-        if self.host.is_local:
-            return
-        if self.cost_usd is None:
-            raise BudgetError(
-                f"The price of training {self.model} at {self.host.title} is not known, so it cannot be kept under "
-                f"${limit}. Leave the limit away to train all the same, or name the price in a file: --prices FILE."
+        limit.check(self, max_cost_usd)
+
+    def check_start(self, host: Host) -> None:
+        """Refuse to start at `host` what was planned for another one, or what is known to have ended.
+
+        Raises:
+            UnsupportedError: The text says what to do instead.
+        """
+        if (self.host.name, self.host.is_local) != (host.name, host.is_local):
+            raise UnsupportedError(
+                f"This plan is for {self.host.title}, with its prices and rules; the client is that of {host.title}. "
+                "Plan the job again with this client: client.plan(...)."
             )
-        if self.cost_usd > limit:
-            raise BudgetError(f"The job would cost ${self.cost_usd:.4f}, more than the limit of ${limit}.")
+        if self.is_gone:
+            gone = next((note.message for note in self.warnings if note.code == "model_gone"), f"{self.model} is gone.")
+            raise UnsupportedError(f"{gone} Choose another model; nothing was sent.")
 
     def use(self, *, calls_per_day: int, book: PriceBook | None = None, **usage: Any) -> Use | None:
-        """What using the tuned model costs; None where the dataset's tokens cannot be counted.
+        """What using the tuned model costs; None where its tokens cannot be counted, or the model has been shut down.
 
         Args:
             calls_per_day: How often it will be asked.
@@ -123,12 +143,13 @@ class Plan(JupyterMixin):
         """
         from ftclient.cost.usage import local_use, traffic_of, use_of
 
-        if self.tokens is None:
+        if self.tokens is None or self.is_gone:
             return None
         traffic = traffic_of(self.tokens, self.n_examples, calls_per_day=calls_per_day, **usage)
         if self.host.is_local:
             return local_use(traffic)
-        prices, left = model_prices(self.host, self.model, book=book), days_left(self.host, self.model, book=book)
+        prices = model_prices(self.host, self.model, book=book)
+        left = days_left(self.host, self.model, book=book, shutdown=self.shutdown)
         return use_of(prices, traffic, training_usd=self.cost_usd, days_left=left)
 
     def to_json(self) -> dict[str, Any]:
@@ -146,6 +167,7 @@ class Plan(JupyterMixin):
             "time_s": machine.time_s if machine else None,
             "memory_bytes": machine.memory_bytes if machine else None,
             "warnings": [{"code": note.code, "message": note.message} for note in self.warnings],
+            "most_usd": None if self.most_usd is None else to_text(self.most_usd),
             "host": self.host.name,
             "model": self.model,
             "batch_size": self.batch_size,
@@ -167,16 +189,6 @@ class Plan(JupyterMixin):
         from ftclient.cost.plan_view import render
 
         return render(self)
-
-
-def _limit(given: Decimal | float | str) -> Decimal:
-    try:
-        limit = Decimal(str(given))
-    except InvalidOperation:
-        limit = Decimal("nan")
-    if not limit.is_finite() or limit < 0:
-        raise BudgetError(f"{given!r} is no amount in dollars that a cost could be kept under.")
-    return limit
 
 
 def energy_kwh(time_s: float, *, watts: Decimal | None) -> float | None:

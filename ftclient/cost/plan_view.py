@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftclient.cost import machine_view
+from ftclient.cost.book import to_text
 
 if TYPE_CHECKING:
     from ftclient.cost.plan import Plan
@@ -74,8 +75,9 @@ def _cost(plan: Plan) -> str:
         return "no charge"
     if plan.price is None or plan.cost_usd is None:
         return "not known"
-    minimum = f", the least that a job costs is ${plan.price.minimum_usd}" if plan.price.minimum_usd else ""
-    return (
-        f"${plan.cost_usd:,.4f} = {plan.billed_tokens:,} tokens x ${plan.price.usd_per_million_tokens} a million"
-        f"{minimum} (price of {plan.price.as_of}, {plan.price.source})"
-    )
+    price, source = plan.price, f"(price of {plan.price.as_of}, {plan.price.source})"
+    counted = f"{plan.billed_tokens:,} tokens x ${to_text(price.usd_per_million_tokens)} a million"
+    if price.is_minimum(plan.billed_tokens or 0):
+        return f"at least ${to_text(price.minimum_usd)}, the least that a job costs; {counted} is less {source}"
+    most = f", at most ${plan.most_usd:,.4f}" if plan.most_usd not in (None, plan.cost_usd) else ""
+    return f"${plan.cost_usd:,.4f} = {counted}{most} {source}"

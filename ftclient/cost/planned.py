@@ -8,7 +8,15 @@ from typing import Any
 from ftclient.cost.access import Access
 from ftclient.cost.book import PriceBook, price_book
 from ftclient.cost.epochs import Epochs, explain_local_batch, resolve_batch, resolve_epochs, resolve_host_epochs
-from ftclient.cost.notes import Note, about_dates, about_instead, about_method, about_price, about_tokens
+from ftclient.cost.notes import (
+    Note,
+    about_dates,
+    about_images,
+    about_instead,
+    about_method,
+    about_price,
+    about_tokens,
+)
 from ftclient.cost.plan import Machine, Plan, energy_kwh
 from ftclient.cost.prices import training_price
 from ftclient.cost.tokens import Tokens, count_tokens, has_own_encoding
@@ -64,20 +72,23 @@ def hosted_plan(
     is_own_encoding = has_own_encoding(request.model)
     tokens = count_tokens(report, is_own_encoding=is_own_encoding)
     is_by_token = request.method.type != "reinforcement"
-    price = training_price(host, request.model, book=book) if tokens and is_by_token else None
+    kind = request.training_type
+    has_price = tokens is not None and is_by_token
+    price = training_price(host, request.model, book=book, training_type=kind) if has_price else None
     method, n = request.method, report.n_examples
     epochs, is_assumed = resolve_host_epochs(method.n_epochs, n_examples=n, host_name=host.name)
     batch = resolve_batch(method.batch_size, n_examples=n, host_name=host.name)
     dates = [
         *access.notes,
-        *about_dates(host, request.model, book=book, shutdown=access.shutdown, day=day),
+        *about_dates(host, request.model, book=book, shutdown=access.shutdown, is_listed=access.is_listed, day=day),
         *about_method(host, request, book=book),
     ]
     notes = [
         *dates,
         *about_instead(request, dates),
         *about_tokens(host, request.model, tokens, is_own_encoding=is_own_encoding),
-        *about_price(host, request, has_price=price is not None or tokens is None, book=book),
+        *about_price(host, request, price=price, is_counted=tokens is not None, book=book),
+        *about_images(host, request, report, book=book),
         *(_about_epochs(host, epochs) if is_assumed else ()),
     ]
     if host.before_use:
@@ -93,6 +104,9 @@ def hosted_plan(
         price=price,
         machine=None,
         warnings=notes,
+        epochs_assumed=is_assumed,
+        shutdown=access.shutdown,
+        is_gone=not access.is_listed and any(note.code == "model_gone" for note in notes),
     )
 
 

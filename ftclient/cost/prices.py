@@ -22,15 +22,25 @@ class Price:
     """Day on which the source said so, as YYYY-MM-DD."""
     minimum_usd: Decimal = Decimal(0)
     """What the smallest job costs."""
+    at_most_times: Decimal = Decimal(1)
+    """How many times the price it may be at most, by the kind of training."""
 
     def cost_usd(self, billed_tokens: int) -> Decimal:
         """Return the exact cost of so many tokens."""
         return max(self.minimum_usd, self.usd_per_million_tokens * billed_tokens / MILLION)
 
+    def is_minimum(self, billed_tokens: int) -> bool:
+        """Whether so many tokens would cost less than the smallest job does."""
+        return self.usd_per_million_tokens * billed_tokens / MILLION < self.minimum_usd
+
+    def most_usd(self, billed_tokens: int) -> Decimal:
+        """Return what so many tokens cost at most."""
+        return max(self.minimum_usd, self.usd_per_million_tokens * self.at_most_times * billed_tokens / MILLION)
+
     def to_json(self) -> dict[str, str]:
         """The price as a plan prints it."""
         found = {
-            "usd_per_million_tokens": str(self.usd_per_million_tokens),
+            "usd_per_million_tokens": to_text(self.usd_per_million_tokens),
             "source": self.source,
             "as_of": self.as_of,
         }
@@ -46,8 +56,13 @@ def model_prices(host: Host, model: str, *, book: PriceBook | None = None) -> Mo
     return next((each for each in found.values() if name in each.aliases), None)
 
 
-def training_price(host: Host, model: str, *, book: PriceBook | None = None) -> Price | None:
-    """Return the price of training `model` at `host`; None if it is not known, or not by the token."""
+def training_price(
+    host: Host, model: str, *, book: PriceBook | None = None, training_type: str | None = None
+) -> Price | None:
+    """Return the price of training `model` at `host`; None if it is not known, or not by the token.
+
+    Where the price depends on the type of training and none is named, it is bounded by that of the dearest.
+    """
     book = book or price_book()
     found = model_prices(host, model, book=book)
     if found is None or found.training.usd_per_million_tokens is None:
@@ -58,7 +73,14 @@ def training_price(host: Host, model: str, *, book: PriceBook | None = None) -> 
         source=source.url if source else "",
         as_of=source.as_of if source else "",
         minimum_usd=book.host(host.name).minimum_usd_per_job or Decimal(0),
+        at_most_times=_at_most_times(found, training_type),
     )
+
+
+def _at_most_times(found: ModelPrices, training_type: str | None) -> Decimal:
+    times = found.training.at_most_times or {}
+    dearest = max([Decimal(1), *times.values()])
+    return times.get(training_type, dearest) if training_type else dearest
 
 
 def hourly_price_usd(host: Host, model: str, *, book: PriceBook | None = None) -> Decimal | None:
@@ -115,7 +137,7 @@ def today() -> str:
     return dt.datetime.now(dt.timezone.utc).date().isoformat()
 
 
-def days_left(host: Host, model: str, *, book: PriceBook | None = None) -> int | None:
-    """Return in how many days a model shuts down; None where no day is known."""
-    ends = shutdown_of(host, model, book=book)
+def days_left(host: Host, model: str, *, book: PriceBook | None = None, shutdown: str | None = None) -> int | None:
+    """Return in how many days a model shuts down, by the host's own word if given; None where no day is known."""
+    ends = shutdown or shutdown_of(host, model, book=book)
     return None if ends is None else (dt.date.fromisoformat(ends) - dt.date.fromisoformat(today())).days

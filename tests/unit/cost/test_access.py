@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ftclient import Client, Dataset, Plan
+from ftclient import AsyncClient, Client, Dataset, Plan, UnsupportedError
 from tests.unit.cost.conftest import HostServer
 
 MODEL = "gpt-4.1-mini"
@@ -103,3 +105,69 @@ def test_a_host_that_fails_at_the_list_of_jobs_is_not_taken_for_a_refusal(
     found = notes(hosted.plan(data, model=MODEL))
     assert "access_unknown" in found
     assert "training_refused" not in found
+
+
+def test_a_refusal_of_the_question_is_not_taken_for_one_of_training(
+    hosted: Client, host_server: HostServer, data: Dataset
+) -> None:
+    said = {"error": {"message": "Missing scopes: api.model.read", "type": "t", "param": None, "code": None}}
+    jobs_said = {"error": {"message": "Missing scopes: api.fine_tuning.jobs.read", "type": "t", "code": None}}
+    for answers in (
+        {f"/models/{MODEL}": (403, said)},
+        {f"/models/{MODEL}": model(), "/fine_tuning/jobs": (403, jobs_said)},
+    ):
+        host_server.answers = answers
+        found = notes(hosted.plan(data, model=MODEL))
+        assert "scopes to read" in found["access_unknown"]
+        assert "training_refused" not in found
+
+
+def test_an_account_with_old_jobs_is_told_that_it_must_have_used_what_it_tuned(
+    hosted: Client, host_server: HostServer, data: Dataset
+) -> None:
+    host_server.answers = {f"/models/{MODEL}": model(), "/fine_tuning/jobs": page({"id": "ftjob-1"})}
+    found = notes(hosted.plan(data, model=MODEL))
+    rule = "Since 2026-07-02, OpenAI also refuses accounts that have asked no tuned model within 60 days."
+    assert found["training_if_used"] == rule
+    assert rule in found["training_closing"]
+
+
+def test_the_hosts_own_shutdown_date_decides_whether_tuning_pays(
+    hosted: Client, host_server: HostServer, data: Dataset
+) -> None:
+    host_server.answers = {f"/models/{MODEL}": model(shutdown_date="2099-12-31"), "/fine_tuning/jobs": page()}
+    used = hosted.plan(data, model=MODEL).use(calls_per_day=1, shots=20)
+    assert used is not None
+    assert used.days_left is not None
+    assert used.days_left > 20_000
+
+
+def test_a_plan_of_another_host_is_not_started_and_nothing_is_sent(
+    hosted: Client, host_server: HostServer, ft_client: Client, data: Dataset, tmp_path: Path
+) -> None:
+    made = ft_client.plan(data, model="smollm2-135m")
+
+    async def start() -> None:
+        async with AsyncClient.openai(api_key="sk-test", base_url=host_server.url, home=tmp_path) as client:
+            await client.train(made, max_cost_usd=0)
+
+    with pytest.raises(UnsupportedError, match="Plan the job again"):
+        hosted.train(made, max_cost_usd=0)
+    with pytest.raises(UnsupportedError, match="Plan the job again"):
+        asyncio.run(start())
+    assert host_server.asked == []
+
+
+def test_a_model_that_is_gone_is_not_started_unless_the_host_still_lists_it(
+    hosted: Client, host_server: HostServer, data: Dataset
+) -> None:
+    name = "gpt-4.1-nano-2025-04-14"
+    made = hosted.plan(data, model=name)
+    host_server.asked.clear()
+    with pytest.raises(UnsupportedError, match="shut down at OpenAI on 2026-10-23"):
+        hosted.train(made)
+    assert host_server.asked == []
+    host_server.answers = {f"/models/{name}": model(), "/fine_tuning/jobs": page({"id": "ftjob-1"})}
+    made = hosted.plan(data, model=name)
+    assert "model_overdue" in notes(made)
+    made.check_start(hosted.host)

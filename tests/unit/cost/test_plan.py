@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from ftclient import BudgetError, Client, Dataset, Host, Reinforcement, Supervised, hosts
+from ftclient import BudgetError, Client, Dataset, Host, Plan, Reinforcement, Supervised, UnsupportedError, hosts
+from ftclient.cost.book import PriceBook
 from ftclient.cost.epochs import explain_local_batch, n_steps, resolve_batch, resolve_epochs
 from ftclient.cost.planned import hosted_plan, local_plan
 from ftclient.cost.prices import last_day_to_start, shutdown_of, training_price
@@ -122,10 +126,17 @@ def test_dates_of_the_end_are_known() -> None:
     assert last_day_to_start(hosts.LOCAL) is None
 
 
-def plan(host: Host, model: str, n: int = 12, *, n_epochs: Any = 2):
+def plan(host: Host, model: str, n: int = 12, *, n_epochs: Any = 2, training_type: Any = None, book: Any = None):
     data = Dataset(map(example, range(n)))
-    request = JobRequest(model=model, train=data, method=Supervised(n_epochs=n_epochs))
-    return hosted_plan(request, host, check_and_count(data, host, model=model), day="2026-11-24")
+    method = Supervised(n_epochs=n_epochs)
+    request = JobRequest(model=model, train=data, method=method, training_type=training_type)
+    return hosted_plan(request, host, check_and_count(data, host, model=model), book=book, day="2026-11-24")
+
+
+def shown(made: Plan) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(made)
+    return " ".join(console.file.getvalue().split())
 
 
 def test_cost_is_price_times_tokens_times_epochs_exactly() -> None:
@@ -239,6 +250,87 @@ def test_a_budget_is_compared_exactly() -> None:
             made.check_budget(budget)
 
 
+def test_a_budget_names_the_exact_amounts() -> None:
+    made = plan(hosts.OPENAI, "gpt-4.1-mini")
+    limit = made.cost_usd - Decimal("0.0000001")
+    with pytest.raises(BudgetError) as refused:
+        made.check_budget(limit)
+    assert f"${made.cost_usd:f}, more than the limit of ${limit:f}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("training_type", "times"),
+    [(None, "1.3"), ("standard", "1.3"), ("globalStandard", "1"), ("developerTier", "1")],
+)
+def test_a_budget_is_held_to_what_the_training_type_costs_at_most(training_type: Any, times: str) -> None:
+    made = plan(hosts.AZURE, "gpt-4.1-mini", training_type=training_type)
+    most = made.cost_usd * Decimal(times)
+    assert made.most_usd == most == Decimal(made.to_json()["most_usd"])
+    made.check_budget(most)
+    with pytest.raises(BudgetError, match="more than the limit"):
+        made.check_budget(most - Decimal("0.0000001"))
+
+
+def test_a_price_of_ones_own_is_exact_for_every_training_type(tmp_path) -> None:
+    training = {"usd_per_million_tokens": "1E+1"}
+    own = {"format": 2, "hosts": {"azure": {"models": {"gpt-4.1-mini": {"training": training}}}}}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    made = plan(hosts.AZURE, "gpt-4.1-mini", book=PriceBook.read(tmp_path / "own.json"))
+    assert made.most_usd == made.cost_usd
+    assert made.to_json()["price"]["usd_per_million_tokens"] == "10"
+    assert "price_of_global_training" not in {note.code for note in made.warnings}
+
+
+@pytest.mark.parametrize(("host", "model"), [(hosts.AZURE, "gpt-4.1-mini"), (hosts.CRUSOE, "gpt-oss-120b")])
+def test_a_budget_is_not_kept_by_epochs_that_are_only_assumed(host: Host, model: str) -> None:
+    with pytest.raises(BudgetError, match=r"chooses the epochs .*--epochs N"):
+        plan(host, model, n_epochs="auto").check_budget(1000)
+    plan(host, model, n_epochs=2).check_budget(1000)
+
+
+def test_a_budget_for_reinforcement_is_refused_for_its_hours_and_not_for_a_missing_price() -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"{n}?"}]} for n in range(12))
+    request = JobRequest(model="o4-mini", train=data, method=Reinforcement(grader={"type": "string_check"}))
+    report = check_and_count(data, hosts.OPENAI, model="o4-mini", method="reinforcement")
+    with pytest.raises(BudgetError, match="hours cannot be foreseen") as refused:
+        hosted_plan(request, hosts.OPENAI, report).check_budget(1000)
+    assert "--prices" not in str(refused.value)
+
+
+def test_a_minimum_is_not_shown_as_the_product_of_tokens_and_price(tmp_path) -> None:
+    own = {"format": 2, "hosts": {"openai": {"minimum_usd_per_job": "2.00"}}}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    made = plan(hosts.OPENAI, "gpt-4.1-mini", book=PriceBook.read(tmp_path / "own.json"))
+    assert made.cost_usd == made.most_usd == 2
+    assert "at least $2.00, the least that a job costs" in shown(made)
+    assert "$2.0000 =" not in shown(made)
+
+
+def test_a_model_that_is_gone_has_no_cost_of_use_and_no_dates_that_no_longer_matter() -> None:
+    made = plan(hosts.OPENAI, "gpt-4.1-nano-2025-04-14")
+    assert made.is_gone
+    assert made.use(calls_per_day=10) is None
+    assert {note.code for note in made.warnings} == {"model_gone", "use_local"}
+    with pytest.raises(UnsupportedError, match=r"2026-10-23.* nothing was sent"):
+        made.check_start(hosts.OPENAI)
+    plan(hosts.OPENAI, "gpt-4.1-mini").check_start(hosts.OPENAI)
+
+
+def test_images_for_a_model_that_takes_none_are_warned_of() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    seen = [{"type": "text", "text": "What is it?"}, image]
+    data = Dataset(
+        {"messages": [{"role": "user", "content": seen}, {"role": "assistant", "content": f"No. {n}"}]}
+        for n in range(12)
+    )
+    for model, is_warned in (("gpt-4.1-mini", True), ("gpt-4o", False)):
+        report = check_and_count(data, hosts.OPENAI, model=model)
+        found = hosted_plan(JobRequest(model=model, train=data), hosts.OPENAI, report, day="2026-11-24").warnings
+        said = [note.message for note in found if note.code == "images_not_taken"]
+        assert bool(said) == is_warned
+        assert all("gpt-4o-2024-08-06" in text for text in said)
+
+
 def test_a_budget_with_an_unknown_price_is_refused() -> None:
     made = plan(hosts.OTHER, "some-model")
     assert made.to_json()["cost_usd"] is None
@@ -275,10 +367,6 @@ def test_energy_is_counted_where_power_and_price_are_known(ft_client) -> None:
 
 
 def test_what_else_the_backend_says_is_shown_in_its_units() -> None:
-    import io
-
-    from rich.console import Console
-
     request = JobRequest(model="smollm2-135m", train=Dataset(map(example, range(20))))
     answer = {
         **dict.fromkeys(("n_examples", "batch_size", "n_epochs", "tokens_per_epoch", "loss_tokens_per_epoch"), 20),
@@ -316,10 +404,6 @@ def test_a_local_plan_says_how_its_steps_come_about(ft_client) -> None:
 
 
 def test_a_plan_says_the_arithmetic_to_people() -> None:
-    import io
-
-    from rich.console import Console
-
     console = Console(file=io.StringIO(), width=100)
     made = plan(hosts.OPENAI, "gpt-4.1-mini")
     console.print(made)
