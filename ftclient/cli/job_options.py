@@ -67,7 +67,7 @@ class LearningOptions:
 def planned(client: Client, file: Path, job: JobOptions, learning: LearningOptions) -> Plan:
     """Return the plan of the job that the options describe, with the model fetched first where that is needed."""
     method, local = method_of(learning), _local(learning)
-    train, valid = _datasets(file, job.valid)
+    train, valid = datasets(file, job.valid)
     fetch_model(client, job.model)
     with err().status("Checking the data and working out the plan ...") as status:
         return client.plan(
@@ -92,7 +92,8 @@ def tell_measuring(status: Status) -> Measuring:
     return tell
 
 
-def _datasets(file: Path, valid: str | None) -> tuple[Dataset, Dataset | None]:
+def datasets(file: Path, valid: str | None) -> tuple[Dataset, Dataset | None]:
+    """Return what to train on and what to measure on, where `--valid` names a file or a share."""
     from ftclient.data import Dataset
 
     data = Dataset.read(file)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ftclient.cli.job_options import JobOptions, LearningOptions, SetupOptions, method_of, planned
+from ftclient.cli.job_options import JobOptions, LearningOptions, SetupOptions, datasets, method_of, planned
 from ftclient.cli.options import with_groups
 from ftclient.cli.session import connected, current, err, out, say, show, show_json
 from ftclient.data.counted import counted
@@ -120,7 +120,7 @@ def plan(
         client.prices = client.prices.with_energy(usd_per_kwh=_decimal(look.usd_per_kwh), watts=_decimal(look.watts))
         made = planned(client, file, JobOptions(model=model, **vars(setup)), learning) if model else None
         used = made.use(book=client.prices, **traffic) if made and traffic else None
-        offers = _offers(client, file, learning, made, traffic) if look.compare else None
+        offers = _offers(client, file, setup.valid, learning, made, traffic) if look.compare else None
     _show_json(made, used, offers) if current.as_json else _show(made, used, offers)
     if made is not None and limit is not None:
         made.check_budget(limit)
@@ -175,11 +175,14 @@ def _traffic(use: UseOptions) -> dict[str, Any]:
 
 
 def _offers(
-    client: Client, file: Path, learning: LearningOptions, made: Plan | None, traffic: dict[str, Any]
+    client: Client,
+    file: Path,
+    valid: str | None,
+    learning: LearningOptions,
+    made: Plan | None,
+    traffic: dict[str, Any],
 ) -> Offers:
-    from ftclient.data import Dataset
-
-    data = made.request.train if made else Dataset.read(file)
+    data = made.request.train if made else datasets(file, valid)[0]
     with err().status("Working out the cost at all hosts ..."):
         return client.offers(data, plan=made, method=method_of(learning), **traffic)
 

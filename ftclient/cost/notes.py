@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ftclient.cost.book import Dates, PriceBook
 from ftclient.cost.prices import Price, base_of, dates_of, hourly_price_usd, model_prices, today, why_no_price
 from ftclient.cost.tokens import Tokens
-from ftclient.data import Report
+from ftclient.data import Dataset, Report
 from ftclient.data.counted import counted
 from ftclient.hosts import Host
 from ftclient.jobs.request import JobRequest
@@ -164,13 +164,34 @@ ENDING = frozenset({"training_closed", "training_closing", "training_refused", "
 """Codes of notes after which one asks what to do instead."""
 
 
-def about_instead(request: JobRequest, notes: Sequence[Note]) -> list[Note]:
+def about_instead(request: JobRequest, notes: Sequence[Note], *, has_images: bool = False) -> list[Note]:
     """Name the command that trains an open model on the user's own machine, where the host will not do for long."""
-    if not any(note.code in ENDING for note in notes):
+    is_text = request.method.type != "reinforcement" and not has_images  # the open model reads no images
+    if not is_text or not any(note.code in ENDING for note in notes):
         return []
-    file = shlex.quote(str(request.train.path)) if request.train.path else "FILE"
-    method = "" if request.method.type == "supervised" else f" --method {request.method.type}"
-    if request.method.type == "reinforcement":
-        return []
-    line = f"ftclient --backend local train {file} --model {OPEN_MODEL}{method}"
-    return [Note("use_local", f"The same data trains an open model on your own machine, free of charge: {line}")]
+    start = "The same data trains an open model on your own machine, free of charge:"
+    parts = [request.train, request.valid] if request.valid else [request.train]
+    if not all(map(_is_own_file, parts)):
+        text = f"{start} plan it again for {OPEN_MODEL} with Client.local(), or with `ftclient --backend local`."
+        return [Note("use_local", text)]
+    line = ["ftclient", "--backend", "local", "train", str(request.train.path), "--model", OPEN_MODEL]
+    return [Note("use_local", f"{start} {shlex.join([*line, *_options(request)])}")]
+
+
+def _is_own_file(data: Dataset) -> bool:
+    """Whether the data is a file of the user's, and not in memory or a part that will be gone with this process."""
+    return data.path is not None and not data.is_temporary
+
+
+def _options(request: JobRequest) -> list[str]:
+    """Return the options that mean the same at the local backend."""
+    method = request.method
+    chosen = {
+        "--valid": request.valid.path if request.valid else None,
+        "--method": None if method.type == "supervised" else method.type,
+        "--epochs": None if method.n_epochs == "auto" else method.n_epochs,
+        "--batch-size": None if method.batch_size == "auto" else method.batch_size,
+        "--suffix": request.suffix,
+        "--seed": request.seed,
+    }
+    return [text for name, value in chosen.items() if value is not None for text in (name, str(value))]

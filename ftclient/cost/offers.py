@@ -15,7 +15,7 @@ from ftclient.cost.epochs import resolve_epochs, resolve_host_epochs
 from ftclient.cost.notes import OPEN_MODEL
 from ftclient.cost.plan import Plan
 from ftclient.cost.prices import dates_of, days_left, hourly_price_usd, model_prices, today, training_price
-from ftclient.cost.tokens import Tokens, check_and_count, count_tokens, has_own_encoding
+from ftclient.cost.tokens import Tokens, as_chats, check_and_count, count_tokens, has_own_encoding
 from ftclient.cost.usage import Traffic, Use, local_use, traffic_of, use_of
 from ftclient.cost.words import duration, size
 from ftclient.data import Dataset, Report
@@ -123,8 +123,9 @@ def compare_offers(
             left_out.append((host.name, model, reason))
         else:
             made.append(_offer(host, model, counts, book, asked))
-    if counts.method.type in hosts.LOCAL.methods and (local := _local_offer(plan, counts, asked)):
-        made.append(local)
+    if counts.method.type in hosts.LOCAL.methods:
+        made += _local_offers(plan, counts, asked)
+        left_out += _local_left_out(plan, counts)
     made.sort(key=lambda offer: (offer.first_month_usd is None, offer.first_month_usd or 0, not offer.host.is_local))
     return Offers(offers=made, left_out=left_out)
 
@@ -135,6 +136,7 @@ class _Counts:
     def __init__(self, data: Dataset, method: Method, book: PriceBook, day: str) -> None:
         self.data, self.method, self.day, self._book = data, method, day, book
         self._reports: dict[Any, Report] = {}
+        self._use: _Counts | None = None
 
     def report(self, host: Host, model: str) -> Report:
         """Return the check by a host's rules for a model."""
@@ -161,6 +163,13 @@ class _Counts:
     def tokens(self, host: Host, model: str) -> Tokens | None:
         """Return the tokens as a host counts them."""
         return count_tokens(self.report(host, model), is_own_encoding=has_own_encoding(model))
+
+    def use_tokens(self, host: Host, model: str) -> Tokens | None:
+        """Return the tokens of the examples as a model will be asked them: of two answers, only the preferred one."""
+        if self.method.type != "dpo":
+            return self.tokens(host, model)
+        self._use = self._use or _Counts(as_chats(self.data), Supervised(), self._book, self.day)
+        return self._use.tokens(host, model)
 
 
 def _candidates(book: PriceBook) -> Iterator[tuple[Host, str, ModelPrices]]:
@@ -202,7 +211,8 @@ def _offer(host: Host, model: str, counts: _Counts, book: PriceBook, asked: dict
     price = training_price(host, model, book=book) if counts.method.type != "reinforcement" else None
     training = price.cost_usd(billed) if price and billed is not None else None
     dates = dates_of(host, model, book=book)
-    traffic = traffic_of(tokens, n, **asked) if asked and tokens else None
+    asks = counts.use_tokens(host, model) if asked else None
+    traffic = traffic_of(asks, n, **asked) if asked and asks else None
     return Offer(
         host=host,
         model=model,
@@ -240,17 +250,26 @@ def _notes(
         yield "Its epochs are assumed."
 
 
-def _local_offer(plan: Plan | None, counts: _Counts, asked: dict[str, Any] | None) -> Offer | None:
-    """Return the row of the user's own machine, with time and energy where its backend has worked them out."""
+def _local_left_out(plan: Plan | None, counts: _Counts) -> list[tuple[str, str, str]]:
+    """Say that the open model that stands for the local backend reads no images."""
+    is_planned = plan is not None and plan.host.is_local
+    if is_planned or not counts.report(hosts.OPENAI, OPEN_MODEL).stats["n_with_images"]:
+        return []
+    return [(hosts.LOCAL.name, OPEN_MODEL, "takes no images; plan a vision model at the local backend")]
+
+
+def _local_offers(plan: Plan | None, counts: _Counts, asked: dict[str, Any] | None) -> list[Offer]:
+    """Return the row of the user's own machine, if it can run the job; a plan of its backend gives time and energy."""
     local = plan if plan and plan.host.is_local else None
     # What OpenAI accepts is accepted here, too: the local rules are asked only about what it refuses.
     judge = hosts.OPENAI if counts.report(hosts.OPENAI, OPEN_MODEL).ok else hosts.LOCAL
-    if local is None and not counts.report(judge, OPEN_MODEL).ok:
-        return None
-    tokens = local.tokens if local else counts.tokens(judge, OPEN_MODEL)
+    if local is None and (_local_left_out(plan, counts) or not counts.report(judge, OPEN_MODEL).ok):
+        return []
+    is_own = local is not None and counts.method.type != "dpo"
+    tokens = local.tokens if local and is_own else counts.use_tokens(judge, OPEN_MODEL) if asked else None
     n = local.n_examples if local else counts.report(judge, OPEN_MODEL).n_examples
     energy = local.machine.energy_usd if local and local.machine else None
-    return Offer(
+    offer = Offer(
         host=hosts.LOCAL,
         model=local.model if local else OPEN_MODEL,
         n_epochs=resolve_epochs(counts.method.n_epochs, n_examples=n).n_epochs,
@@ -259,6 +278,7 @@ def _local_offer(plan: Plan | None, counts: _Counts, asked: dict[str, Any] | Non
         use=local_use(traffic_of(tokens, n, **asked)) if asked and tokens else None,
         notes=[_about_local(local)],
     )
+    return [offer]
 
 
 def _about_local(local: Plan | None) -> str:

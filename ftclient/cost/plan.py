@@ -14,7 +14,7 @@ from ftclient.cost.book import PriceBook, to_text
 from ftclient.cost.epochs import Batch, Epochs, n_steps
 from ftclient.cost.notes import Note
 from ftclient.cost.prices import Price, days_left, model_prices
-from ftclient.cost.tokens import Tokens
+from ftclient.cost.tokens import Tokens, use_tokens
 from ftclient.errors import UnsupportedError
 from ftclient.hosts import Host
 from ftclient.jobs.request import JobRequest
@@ -145,12 +145,21 @@ class Plan(JupyterMixin):
 
         if self.tokens is None or self.is_gone:
             return None
-        traffic = traffic_of(self.tokens, self.n_examples, calls_per_day=calls_per_day, **usage)
+        tokens = self._use_tokens()
+        if tokens is None:
+            return None
+        traffic = traffic_of(tokens, self.n_examples, calls_per_day=calls_per_day, **usage)
         if self.host.is_local:
             return local_use(traffic)
         prices = model_prices(self.host, self.model, book=book)
         left = days_left(self.host, self.model, book=book, shutdown=self.shutdown)
         return use_of(prices, traffic, training_usd=self.cost_usd, days_left=left)
+
+    def _use_tokens(self) -> Tokens | None:
+        """Tokens of the examples as the model will be asked them: of two answers, it gives the preferred one."""
+        if self.request.method.type != "dpo":
+            return self.tokens
+        return use_tokens(self.request.train, self.host, model=self.model)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `ftclient plan --json` prints it."""

@@ -85,7 +85,7 @@ def hosted_plan(
     ]
     notes = [
         *dates,
-        *about_instead(request, dates),
+        *about_instead(request, dates, has_images=bool(report.stats["n_with_images"])),
         *about_tokens(host, request.model, tokens, is_own_encoding=is_own_encoding),
         *about_price(host, request, price=price, is_counted=tokens is not None, book=book),
         *about_images(host, request, report, book=book),

@@ -65,5 +65,25 @@ def count_tokens(report: Report, *, is_own_encoding: bool = True) -> Tokens | No
     )
 
 
+def use_tokens(data: Dataset, host: Host, *, model: str) -> Tokens | None:
+    """Return the tokens of preferences as the model will be used: each prompt, and of its answers the preferred one."""
+    return count_tokens(
+        check_and_count(as_chats(data), host, model=model, is_training=False),
+        is_own_encoding=has_own_encoding(model),
+    )
+
+
+def as_chats(data: Dataset) -> Dataset:
+    """Return preferences as chats that end in the preferred answer, which alone is learned from."""
+    return Dataset(_chat(each) for each in data)
+
+
+def _chat(example: dict[str, Any]) -> dict[str, Any]:
+    """Return one of them; answers within the prompt are read and not learned from."""
+    prompt = example["input"]
+    asked = [{**each, "weight": 0} if each["role"] == "assistant" else each for each in prompt["messages"]]
+    return {**prompt, "messages": [*asked, *example["preferred_output"]]}
+
+
 def _of_roles(by_role: dict[str, Any], *roles: str) -> int:
     return sum(int(by_role.get(role, 0)) for role in roles)

@@ -58,6 +58,11 @@ class Dataset:
         return self._path
 
     @property
+    def is_temporary(self) -> bool:
+        """Whether its file goes with this object, as that of a part of another dataset does."""
+        return self._folder is not None
+
+    @property
     def name(self) -> str:
         """A file name that ends in .jsonl, for uploads."""
         if self._path is None:

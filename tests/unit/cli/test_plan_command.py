@@ -67,6 +67,19 @@ def test_comparing_needs_no_model(ft) -> None:
     assert "Left out" in out
 
 
+def test_comparing_without_a_model_leaves_the_validation_share_away(ft) -> None:
+    billed = {}
+    for more in ((), ("--valid", "50%")):
+        code, out, _ = ft("plan", "good.jsonl", "--compare", "--epochs", "1", "--json", *more)
+        assert code == 0
+        (crusoe,) = (each for each in json.loads(out)["offers"] if each["model"] == "openai/gpt-oss-120b")
+        billed[more] = crusoe["billed_tokens"]
+    assert billed["--valid", "50%"] * 1.8 < billed[()]
+    code, _, said = ft("plan", "good.jsonl", "--compare", "--valid", "missing.jsonl")
+    assert code == 2
+    assert "missing.jsonl" in said
+
+
 def test_comparing_data_with_errors_fails(ft) -> None:
     code, out, _ = ft("plan", "bad.jsonl", "--compare")
     assert code == 1

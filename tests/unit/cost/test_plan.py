@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ftclient import BudgetError, Client, Dataset, Host, Plan, Reinforcement, Supervised, UnsupportedError, hosts
+from ftclient import DPO, BudgetError, Client, Dataset, Host, Plan, Reinforcement, Supervised, UnsupportedError, hosts
 from ftclient.cost.book import PriceBook
 from ftclient.cost.epochs import explain_local_batch, n_steps, resolve_batch, resolve_epochs
+from ftclient.cost.offers import compare_offers
 from ftclient.cost.planned import hosted_plan, local_plan
 from ftclient.cost.prices import last_day_to_start, shutdown_of, training_price
 from ftclient.cost.tokens import check_and_count
@@ -329,6 +330,59 @@ def test_images_for_a_model_that_takes_none_are_warned_of() -> None:
         said = [note.message for note in found if note.code == "images_not_taken"]
         assert bool(said) == is_warned
         assert all("gpt-4o-2024-08-06" in text for text in said)
+        assert "use_local" not in {note.code for note in found}  # its model reads no images
+    offers = compare_offers(data, day="2026-11-24")
+    assert "local" not in {each.host.name for each in offers.offers}
+    assert "local" in {host for host, _, _ in offers.left_out}
+
+
+def instead(request: JobRequest) -> str | None:
+    report = check_and_count(request.train, hosts.OPENAI, model="gpt-4.1-mini", method=request.method.type)
+    found = {note.code: note.message for note in hosted_plan(request, hosts.OPENAI, report, day="2026-11-24").warnings}
+    return found.get("use_local")
+
+
+def test_the_line_for_ones_own_machine_names_what_is_there_and_the_options_that_hold_there(tmp_path) -> None:
+    data = published(40).write(tmp_path / "my data.jsonl")
+    valid = published(10).write(tmp_path / "valid.jsonl")
+    chosen = {"method": Supervised(n_epochs=2, batch_size=4), "suffix": "sums", "seed": 7}
+    text = instead(JobRequest(model="gpt-4.1-mini", train=data, valid=valid, **chosen))
+    end = f"--valid {valid.path} --epochs 2 --batch-size 4 --suffix sums --seed 7"
+    assert text.endswith(f"train '{data.path}' --model smollm2-135m {end}")
+    part, other = data.split(0.8, 0.2)
+    for train in (part, published(40)):
+        text = instead(JobRequest(model="gpt-4.1-mini", train=train, valid=other))
+        assert "plan it again" in text
+        assert ".jsonl" not in text
+        assert "FILE" not in text
+
+
+def test_the_use_of_a_preference_model_counts_the_preferred_answer_alone() -> None:
+    asked = [
+        {"role": "user", "content": "1?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "2?"},
+    ]
+    answers = ["It is three, I think.", "No."]
+    preferences = Dataset(
+        {
+            "input": {"messages": asked},
+            "preferred_output": [{"role": "assistant", "content": answers[0]}],
+            "non_preferred_output": [{"role": "assistant", "content": answers[1] * 30}],
+        }
+        for _ in range(12)
+    )
+    chats = Dataset(
+        {"messages": [asked[0], {**asked[1], "weight": 0}, asked[2], {"role": "assistant", "content": answers[0]}]}
+        for _ in range(12)
+    )
+    used = []
+    for data, method in ((preferences, DPO(n_epochs=1)), (chats, Supervised(n_epochs=1))):
+        report = check_and_count(data, hosts.OPENAI, model="gpt-4.1-mini", method=method.type)
+        made = hosted_plan(JobRequest(model="gpt-4.1-mini", train=data, method=method), hosts.OPENAI, report)
+        offers = compare_offers(data, method=method, day="2026-11-24", calls_per_day=5, shots=2).offers
+        used.append((made.use(calls_per_day=5, shots=2).traffic, {each.use.traffic for each in offers}))
+    assert used[0] == used[1]
 
 
 def test_a_budget_with_an_unknown_price_is_refused() -> None:
