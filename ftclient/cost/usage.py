@@ -160,6 +160,8 @@ class Use:
         """Whether tuning pays, in a sentence."""
         if self.training_usd == 0 and self.tuned_usd_per_month == 0:
             return "Nobody charges for it."
+        if self.traffic.calls_per_day == 0 and not self.hosting_usd_per_month:
+            return "With no calls there is nothing to save."
         if self.saved_usd_per_day is None or self.training_usd is None:
             return " ".join(["Whether it pays is not known.", *self.unknown])
         if self.break_even_days is not None and self.break_even_calls is not None:
@@ -200,8 +202,9 @@ def use_of(
 ) -> Use:
     """Return what using a tuned model costs, by the book of prices, as long as it is there."""
     prices = prices or ModelPrices()
-    tuned = _per_call(prices.tuned, traffic.prompt_tokens, traffic.shared_tokens, traffic)
-    base = _per_call(prices.base, traffic.base_prompt_tokens, traffic.base_shared_tokens, traffic)
+    rates = _alike(prices.tuned, prices.base) if traffic.in_batches else (prices.tuned, prices.base)
+    tuned = _per_call(rates[0], traffic.prompt_tokens, traffic.shared_tokens, traffic)
+    base = _per_call(rates[1], traffic.base_prompt_tokens, traffic.base_shared_tokens, traffic)
     hourly = prices.hosting.usd_per_hour
     missing = [
         (training_usd, prices.training.unknown),
@@ -230,6 +233,14 @@ def local_use(traffic: Traffic) -> Use:
         base_usd_per_call=nothing,
         hosting_usd_per_day=nothing,
     )
+
+
+def _alike(tuned: TokenRates, base: TokenRates) -> tuple[TokenRates, TokenRates]:
+    """Return both without batch rates of cached tokens if only one has them: a gap in a list is no saving."""
+    if tuned.batch_cached_input is not None and base.batch_cached_input is not None:
+        return tuned, base
+    plain = {"batch_cached_input": None}
+    return tuned.model_copy(update=plain), base.model_copy(update=plain)
 
 
 def _per_call(rates: TokenRates, prompt: int, shared: int, traffic: Traffic) -> Decimal | None:

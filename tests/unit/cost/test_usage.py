@@ -100,3 +100,20 @@ def test_no_calls_and_no_charge_are_answers_too() -> None:
     idle = Traffic(calls_per_day=0, prompt_tokens=100, answer_tokens=10, shots=8, shot_tokens=100)
     assert use_of(prices(), idle, training_usd=Decimal(3)).break_even_days is None
     assert local_use(idle).verdict() == "Nobody charges for it."
+
+
+def test_a_batch_rate_that_only_one_side_has_is_no_saving() -> None:
+    """OpenAI lists the batch rate of cached tokens for tuned models alone: both sides are charged the plain rate."""
+    plain = TokenRates(input=Decimal(2), output=Decimal(8), batch_input=Decimal(1), batch_output=Decimal(4))
+    cached = plain.model_copy(update={"batch_cached_input": Decimal("0.25")})
+    traffic = Traffic(calls_per_day=1, prompt_tokens=1024, answer_tokens=0, shared_tokens=1024, in_batches=True)
+    one = use_of(prices(tuned=cached, base=plain), traffic, training_usd=Decimal(0))
+    assert one.tuned_usd_per_call == one.base_usd_per_call == Decimal("0.001024")
+    both = use_of(prices(tuned=cached, base=cached), traffic, training_usd=Decimal(0))
+    assert both.tuned_usd_per_call == both.base_usd_per_call == Decimal("0.000256")
+
+
+def test_no_calls_save_nothing_and_nothing_is_said_to_eat_it() -> None:
+    traffic = Traffic(calls_per_day=0, prompt_tokens=100, answer_tokens=10, shots=8, shot_tokens=100)
+    assert use_of(prices(), traffic, training_usd=Decimal(3)).verdict() == "With no calls there is nothing to save."
+    assert "above 61,819 calls a day" in use_of(prices(hourly="1.70"), traffic, training_usd=Decimal(3)).verdict()
