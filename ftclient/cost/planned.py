@@ -49,6 +49,10 @@ _KNOWN = frozenset(
 """Fields of the local backend's answer that have a place of their own in a plan."""
 
 
+_MEMORY_SHORT = "would run out of memory"
+"""Words of the backend's note about a job that this machine cannot hold; its answer has texts alone."""
+
+
 def hosted_plan(
     request: JobRequest,
     host: Host,
@@ -140,12 +144,17 @@ def local_plan(request: JobRequest, host: Host, answer: Mapping[str, Any], *, bo
             ),
             price=None,
             machine=_machine(answer, book or price_book()),
-            warnings=[Note("note", str(text)) for text in answer.get("notes", ())],
+            warnings=[_local_note(str(text)) for text in answer.get("notes", ())],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BackendError(
             f"{host.title} sent a plan that cannot be read ({error}). Do client and server have the same version?"
         ) from error
+
+
+def _local_note(text: str) -> Note:
+    """Return a note of the backend; the one that programs must not miss has a code of its own."""
+    return Note("memory_short" if _MEMORY_SHORT in text else "note", text)
 
 
 def _machine(answer: Mapping[str, Any], book: PriceBook) -> Machine:

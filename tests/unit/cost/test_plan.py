@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -449,6 +451,18 @@ def test_what_else_the_backend_says_is_shown_in_its_units() -> None:
     assert "Computed cpu, fp32 (exact), 2 threads" in shown
     assert "At once 2,048 tokens (fits)" in shown
     assert "Something new 7" in shown
+
+
+def test_a_job_that_this_machine_cannot_hold_has_a_code_of_its_own() -> None:
+    from local_backend.engine.forecast import estimate
+
+    (words,) = set(re.findall(r"it (would run out of memory)", inspect.getsource(estimate)))
+    numbers = ("n_examples", "batch_size", "n_epochs", "tokens_per_epoch", "loss_tokens_per_epoch")
+    notes = [f"The job takes 9 GiB: it {words}.", "Prefixes that examples share are computed once."]
+    answer = {**dict.fromkeys(numbers, 20), "model": "m", "epochs_rule": "", "time_s": 1.0, "memory_bytes": 9 << 30}
+    request = JobRequest(model="m", train=Dataset(map(example, range(20))))
+    made = local_plan(request, hosts.LOCAL, {**answer, "notes": notes})
+    assert [note.code for note in made.warnings] == ["memory_short", "note"]
 
 
 def test_a_local_plan_says_how_its_steps_come_about(ft_client) -> None:
