@@ -50,7 +50,7 @@ class Outcome:
     cost_usd: Measure
     """The actual one is that of the billed tokens at the plan's price; no host says what it charged."""
     time_s: Measure
-    """Of training where the backend measures it, else from creation to end."""
+    """Of training where the backend measures it, without start and rendering; else from creation to end."""
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as `ftclient plan --accuracy --json` prints it."""
@@ -100,8 +100,17 @@ def outcome_of(
         status=job.status if job else "gone",
         tokens=Measure(estimated=plan.get("billed_tokens"), actual=billed),
         cost_usd=_cost(plan, billed),
-        time_s=Measure(estimated=plan.get("time_s"), actual=trained_s if is_done and trained_s else span_s),
+        time_s=_time(plan, trained_s=trained_s if is_done else None, span_s=span_s),
     )
+
+
+def _time(plan: Mapping[str, Any], *, trained_s: float | None, span_s: float | None) -> Measure:
+    """Return seconds of the same span: the backend's clock starts when weights are loaded and the data is rendered."""
+    whole_s, terms = plan.get("time_s"), (plan.get("machine") or {}).get("time") or {}
+    if not trained_s:
+        return Measure(estimated=whole_s, actual=span_s)
+    before_s = sum(float(terms.get(name, 0)) for name in ("start", "render"))
+    return Measure(estimated=None if whole_s is None else float(whole_s) - before_s, actual=trained_s)
 
 
 def _cost(plan: Mapping[str, Any], billed: int | None) -> Measure:
