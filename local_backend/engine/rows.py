@@ -72,10 +72,19 @@ def numbered_examples(path: Path, *, param: str) -> Iterator[tuple[int, Any]]:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
-            line = reader.parse_line(raw.rstrip(b"\n"))
-            if not line.is_json or not isinstance(line.value, dict):
+            example = _parsed(raw.rstrip(b"\n"))
+            if not isinstance(example, dict):
                 raise invalid_line(number, "It is not a JSON object.", param)
-            yield number, line.value
+            yield number, example
+
+
+def _parsed(raw: bytes) -> Any:
+    """Return a line's value, None if it has none; repeated keys have been found before."""
+    try:
+        return reader.parse_value(raw)
+    except ValueError:
+        line = reader.parse_line(raw)
+        return line.value if line.is_json else None
 
 
 @contextlib.contextmanager

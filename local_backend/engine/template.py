@@ -347,10 +347,14 @@ def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*(example.get("tools") or ()), *functions]
 
 
+_OTHER_WORDS = frozenset({"function_call", "refusal"})
+_ROLES = {"developer": "system", "function": "tool"}
+
+
 def _plain_message(message: Message) -> dict[str, Any]:
     """One message in the words that open models' templates know."""
-    plain = {key: value for key, value in message.items() if key not in {"function_call", "refusal"}}
-    plain["role"] = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])
+    plain = {key: value for key, value in message.items() if key not in _OTHER_WORDS}
+    plain["role"] = _ROLES.get(message["role"], message["role"])
     plain["content"] = _content_text(message.get("content") or message.get("refusal") or "")
     calls = list(message.get("tool_calls") or ())
     if message.get("function_call"):
