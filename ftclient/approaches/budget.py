@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from ftclient.cost.limit import amount
 from ftclient.errors import BudgetError
 from ftclient.evaluate import spending
 
@@ -37,9 +38,9 @@ def check_budget(
         what: What is refused, for the message: "the comparison".
 
     Raises:
-        BudgetError: It may cost more, or a price is not known.
+        BudgetError: It may cost more, a price is not known, or the limit is no amount in dollars.
     """
-    host = client.host
+    host, allowed = client.host, amount(limit)
     most = spending.spending(host, asked, n_stored=0, book=client.prices).most_usd
     costs = [Decimal(0) if host.is_local else plan.most_usd for plan in plans]
     if not host.is_local and any(plan.epochs_assumed for plan in plans):
@@ -53,7 +54,7 @@ def check_budget(
             "Name prices in a file (--prices FILE), or leave the limit away."
         )
     training = sum((cost for cost in costs if cost is not None), Decimal(0))
-    if training + most > Decimal(str(limit)):
+    if training + most > allowed:
         raise BudgetError(
             f"{what[0].upper()}{what[1:]} may cost up to ${training + most:.2f} (training ${training:.2f}, answers "
             f"${most:.2f}), more than the limit of ${limit}."

@@ -18,7 +18,7 @@ def check(plan: Plan, max_cost_usd: Decimal | float | str) -> None:
     Raises:
         BudgetError: It may cost more, or nobody knows what it costs, or this is no amount in dollars.
     """
-    limit = _amount(max_cost_usd)
+    limit = amount(max_cost_usd)
     if plan.host.is_local:
         return
     most = plan.most_usd
@@ -29,6 +29,21 @@ def check(plan: Plan, max_cost_usd: Decimal | float | str) -> None:
         raise BudgetError(
             f"The job {cost} ${to_text(most)}, more than the limit of ${to_text(limit)}.{_why_more(plan)}"
         )
+
+
+def amount(given: Decimal | float | str) -> Decimal:
+    """Return a limit as it was given, in US dollars.
+
+    Raises:
+        BudgetError: This is no amount in dollars.
+    """
+    try:
+        limit = Decimal(str(given))
+    except InvalidOperation:
+        limit = Decimal("NaN")
+    if not limit.is_finite() or limit < 0:
+        raise BudgetError(f"{str(given)[:40]!r} is no amount in dollars.")
+    return limit
 
 
 def _why_unknown(plan: Plan) -> str:
@@ -55,13 +70,3 @@ def _why_more(plan: Plan) -> str:
     kind = plan.request.training_type
     asked = f"Training of the type {kind}" if kind else "Without a training type the host chooses one, which"
     return f" {asked} may cost more than the global price; training_type='globalStandard' (--training-type) does not."
-
-
-def _amount(given: Decimal | float | str) -> Decimal:
-    try:
-        limit = Decimal(str(given))
-    except InvalidOperation:
-        limit = Decimal("nan")
-    if not limit.is_finite() or limit < 0:
-        raise BudgetError(f"{given!r} is no amount in dollars that a cost could be kept under.")
-    return limit

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from ftclient.cost.book import PriceBook
+from ftclient.cost.limit import amount
 from ftclient.cost.prices import model_prices
 from ftclient.data.tokens import DEFAULT_ENCODING, encoding_for, parts_of
 from ftclient.errors import BudgetError
@@ -50,7 +51,7 @@ class Spending:
         Raises:
             BudgetError: It may cost more, nobody knows what it costs, or this is no amount in dollars.
         """
-        limit = _limit(max_cost_usd)
+        limit = amount(max_cost_usd)
         if not self.n_questions:
             return
         if self.most_usd is None:
@@ -121,13 +122,3 @@ def _cost(price: tuple[Decimal, Decimal] | None, n_prompt: int | None, n_answer:
     if price is None or n_prompt is None or n_answer is None:
         return None
     return (price[0] * n_prompt + price[1] * n_answer) / _MILLION
-
-
-def _limit(max_cost_usd: Decimal | float | str) -> Decimal:
-    try:
-        limit = Decimal(str(max_cost_usd))
-    except InvalidOperation:
-        limit = Decimal("NaN")
-    if not limit.is_finite() or limit < 0:
-        raise BudgetError(f"{str(max_cost_usd)[:40]!r} is no amount in dollars.")
-    return limit

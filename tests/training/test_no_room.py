@@ -13,9 +13,8 @@ from local_backend.engine import checkpoint, loop, pace
 from local_backend.engine.training import prepare
 from local_backend.room import is_no_room
 from local_backend.task import JobError, Signal
-from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
+from tests.training.tiny import Recording, task_of, tiny_folder, words_jsonl
 
-WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "gold", "teal", "lime", "plum"]
 FULL = {"tune": {"type": "full"}, "learning_rate": 1e-3}
 HEAD = {"tune": {"type": "head"}, "learning_rate": 1e-3}
 
@@ -27,7 +26,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def training(tmp_path):
-    return write_jsonl(tmp_path / "train.jsonl", [chat(f"What is {word}?", word.upper()) for word in WORDS])
+    return words_jsonl(tmp_path)
 
 
 def error_with(limit_bytes, work):

@@ -13,9 +13,8 @@ import torch
 from local_backend.engine import checkpoint, frozen, loop, pace
 from local_backend.engine.training import prepare
 from local_backend.task import JobError, Signal
-from tests.training.tiny import Recording, chat, task_of, tiny_folder, write_jsonl
+from tests.training.tiny import WORDS, Recording, chat, task_of, tiny_folder, words_jsonl, write_jsonl
 
-WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "gold", "teal", "lime", "plum"]
 DROPOUT = {"tune": {"type": "lora", "rank": 4, "alpha": 8, "dropout": 0.1}}
 
 
@@ -26,7 +25,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture
 def training(tmp_path):
-    return write_jsonl(tmp_path / "train.jsonl", [chat(f"What is {word}?", word.upper()) for word in WORDS])
+    return words_jsonl(tmp_path)
 
 
 @pytest.fixture

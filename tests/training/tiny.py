@@ -145,6 +145,14 @@ def chat(question, answer, **message):
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer, **message}]}
 
 
+WORDS = ["red", "green", "blue", "black", "white", "pink", "grey", "gold", "teal", "lime", "plum"]
+
+
+def words_jsonl(folder):
+    """A training file of short questions about WORDS."""
+    return write_jsonl(folder / "train.jsonl", [chat(f"What is {word}?", word.upper()) for word in WORDS])
+
+
 def write_jsonl(path, examples):
     """Write examples as a training file."""
     path.write_text("".join(json.dumps(example) + "\n" for example in examples), encoding="utf-8")
