@@ -50,16 +50,14 @@ _PLACES = frozenset({"at", "in", "on"})
 
 def plain_words(text: str) -> Words:
     """Return a text's words as they are compared: no case, width, signs and articles, and numbers in figures."""
-    plain = unicodedata.normalize("NFKC", text).replace("\u2212", "-")
-    plain = _THOUSANDS.sub("", _ARTICLE.sub("", plain)).casefold()
-    return tuple(_plain_number(word) for word in _WORD.findall(plain))
+    return _words(_without_articles(text))
 
 
 @functools.lru_cache(maxsize=4_096)
 def core(expected: str) -> Words:
     """Return the words that an answer has to contain: the expected answer's, without what only frames them."""
-    bare = _SENTENCE.sub("", unicodedata.normalize("NFKC", expected).strip())
-    words = plain_words(bare) or plain_words(expected)
+    bare = _SENTENCE.sub("", _without_articles(expected).strip())
+    words = _words(bare) or plain_words(expected)
     return words[1:] if len(words) > 1 and words[0] in _PLACES else words
 
 
@@ -131,6 +129,16 @@ def _choices(asked: str, wanted: Words) -> set[Words]:
     if wanted not in parts:
         return set()
     return {each for each in parts if each and n_words(each) <= MOST_WORDS and not _overlap(each, wanted)}
+
+
+def _without_articles(text: str) -> str:
+    """Return a text in its plain form without articles: once, since what is left may look like another article."""
+    return _ARTICLE.sub("", unicodedata.normalize("NFKC", text))
+
+
+def _words(text: str) -> Words:
+    plain = _THOUSANDS.sub("", text.replace("\u2212", "-")).casefold()
+    return tuple(_plain_number(word) for word in _WORD.findall(plain))
 
 
 def _overlap(one: Words, other: Words) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local_backend.engine import adapters
@@ -64,7 +64,7 @@ def assert_equals_reference(network, sequences, *, max_tokens, tolerance):
 
 @pytest.mark.parametrize("shape", PACKED_SHAPES)
 @given(sequences=trees(), max_tokens=st.sampled_from([1, 30, 10_000]))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8)
 def test_a_packed_tree_equals_one_sequence_at_a_time(shape, sequences, max_tokens):
     network = adapted(shape, torch.float64)
     assert network.is_packed

@@ -138,7 +138,7 @@ def test_sentencepiece_spellings_are_understood():
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rows_keep_their_content_while_others_come_go_and_move(seed):
     """Random joins, growth and leaves against a plain dict of what each row should hold."""
     dice = random.Random(seed)

@@ -114,7 +114,7 @@ def rendered(renderer, example):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(example=examples())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_an_example_and_a_prompt_are_what_transformers_makes_of_each_text_by_itself(kind, example):
     renderer = RENDERERS[kind]
     slow = Slow(renderer.tokenizer, example)

@@ -226,7 +226,7 @@ turns = st.lists(st.tuples(texts, texts, weights), min_size=1, max_size=3)
 
 @pytest.mark.parametrize("text", [CHATML, NO_END, END_WITH_NEXT, REWRITES_HISTORY, KNOWS_TOOLS])
 @given(chats=st.lists(turns, max_size=4), has_tool=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_many_examples_at_once_are_what_each_is_by_itself(text, chats, has_tool):
     quick, slow = template(text), SlowTemplate(tiny_tokenizer(text))
     examples = [

@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import cache
 
 import tiktoken
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftclient.data import check_examples, check_file
@@ -18,7 +18,7 @@ from ftclient.data.text_counter import TextCounter
 from ftclient.data.vocab import ensure_vocabulary
 from tests.unit.data.test_codes import TOOL, answer, call, image
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=40)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(
     lambda text: not text.isspace() and "<|" not in text
@@ -163,7 +163,7 @@ def places(value):
             yield from places(value[key])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(st.one_of(chats, pairs, prompts), json_values, methods, st.data())
 def test_good_examples_with_a_strange_value_give_a_report(example, value, method, data):
     example = deepcopy(example)
@@ -173,14 +173,14 @@ def test_good_examples_with_a_strange_value_give_a_report(example, value, method
     assert {issue.code for issue in report.issues} <= CODES
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200), methods)
 def test_any_bytes_give_a_report(content, method):
     report = check_file(io.BytesIO(content), method=method)
     assert {issue.code for issue in report.issues} <= CODES
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_damaged_files_give_a_report(data):
     """Bytes cut, overwritten and doubled in a file that was good."""
@@ -193,7 +193,7 @@ def test_damaged_files_give_a_report(data):
     assert {issue.code for issue in report.issues} <= CODES
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(json_values)
 def test_a_line_is_read_as_the_standard_library_reads_it(value):
     text = json.dumps(value)
@@ -215,7 +215,7 @@ def both(name):
     return TextCounter(name), tiktoken.get_encoding(name)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.one_of(st.text(max_size=40), SPACED), max_size=6), st.sampled_from(["o200k_base", "cl100k_base"]))
 def test_counts_equal_those_of_the_library(many, name):
     counter, encoding = both(name)

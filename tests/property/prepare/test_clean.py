@@ -110,7 +110,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(LINES, max_size=8), st.booleans(), METHODS)
 def test_a_fixed_file_passes_the_check_whatever_its_bytes_were(lines, all_steps, method):
     with TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ CLEAN_TEXT = SOME_TEXT.filter(lambda text: text == text.strip())
 SIMPLE = st.tuples(CLEAN_TEXT, CLEAN_TEXT, CLEAN_TEXT | st.none()).map(lambda t: chat(t[0], t[1], system=t[2]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(SIMPLE | chats(), min_size=1, max_size=6), st.sampled_from([".csv", ".tsv", ".parquet"]))
 def test_examples_survive_the_way_through_a_table(examples, suffix):
     with TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ SUFFIXES = st.sampled_from([".csv", ".tsv", ".json", ".jsonl", ".zip", ".xlsx", 
 STARTS = st.sampled_from([b"", b"PK\x03\x04", b"PAR1", b"{", b"[", b"\xef\xbb\xbf", b"\xff\xfe", b"a,b\n", b'"'])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STARTS, st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()), SUFFIXES)
 def test_any_bytes_are_read_or_refused_with_words(start, content, suffix):
     with TemporaryDirectory() as folder:

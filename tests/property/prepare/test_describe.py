@@ -19,7 +19,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(LINES, st.sampled_from(["supervised", "dpo", "reinforcement"]), st.sampled_from(LANGS))
 def test_any_file_can_be_described(lines, method, lang):
     with TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ftclient.evaluate.facts import ContainsAnswer, contains, core, is_fact, n_words, plain_words
@@ -157,6 +157,7 @@ PIECES = [
     "At ",
     "on ",
     "the ",
+    "The ",
     "A ",
     "a ",
     "hall ",
@@ -172,6 +173,8 @@ PIECES = [
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+@example("The です")
+@example("0. The A 0")
 def test_any_text_contains_itself(text):
     if not core(text):
         assert plain_words(text) == ()
