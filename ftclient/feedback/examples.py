@@ -55,8 +55,13 @@ def _pairs(last: Sequence[Feedback]) -> Iterator[tuple[Feedback, str, str]]:
 
 
 def _last_words(feedback: Sequence[Feedback]) -> list[Feedback]:
-    """Keep of several things said to the same answer the last."""
-    return list({(_key(said.messages), said.answer): said for said in feedback}.values())
+    """Keep of several things said to the same answer the last, in the order in which they were said."""
+    last: dict[tuple[str, str], Feedback] = {}
+    for said in feedback:
+        answered = _key(said.messages), said.answer
+        last.pop(answered, None)  # a key that is there would keep its place
+        last[answered] = said
+    return list(last.values())
 
 
 def _wanted(said: Feedback) -> str | None:

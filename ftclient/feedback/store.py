@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ftclient.data.chat import KEYS_BY_ROLE, MESSAGE_KEYS
 from ftclient.data.clean.places import text_places
 from ftclient.data.redact import Finder, find_personal_data, replace_findings
 from ftclient.errors import DataError
@@ -98,7 +99,8 @@ class FeedbackStore:
 
         Args:
             model: Who answered.
-            messages: What was asked.
+            messages: What was asked, also as the official client's objects. Keys that training data do not have are
+                left out, and halves of surrogate pairs become U+FFFD.
             answer: What was answered.
             verdict: `good` or `bad`.
             correction: The answer that should have been given.
@@ -107,12 +109,13 @@ class FeedbackStore:
         Raises:
             DataError: There is neither a verdict nor a correction, or nothing was asked.
         """
-        _check(messages, answer, verdict, correction)
+        asked = [_plain(message) for message in messages]
+        _check(asked, answer, verdict, correction)
         clean = _Redactor(self._finder)
         kept = Feedback(
             id=f"fb-{uuid.uuid4().hex[:16]}",
-            model=model,
-            messages=[clean.message(message) for message in messages],
+            model=_whole(model),
+            messages=[clean.message(message) for message in asked],
             answer=clean.text(answer),
             verdict=verdict,
             correction=None if correction is None else clean.text(correction),
@@ -135,7 +138,8 @@ class FeedbackStore:
         """
         query = f"SELECT {_COLUMNS} FROM feedback WHERE at >= ? AND (? IS NULL OR model = ?) ORDER BY number"  # noqa: S608
         with self._open() as db:
-            rows = db.execute(query, (since, model, model)).fetchall()
+            named = None if model is None else _whole(model)
+            rows = db.execute(query, (since, named, named)).fetchall()
         names = _COLUMNS.split(", ")
         return [Feedback(**{**dict(zip(names, row, strict=True)), "messages": json.loads(row[2])}) for row in rows]
 
@@ -158,18 +162,42 @@ class _Redactor:
 
     def text(self, text: str) -> str:
         """Return a text without personal data."""
+        text = _whole(text)
         if self._finder is None:
             return text
         found = self._finder(text)
         self.n += len(found)
         return replace_findings(text, found, self._seen)
 
-    def message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a message whose texts have no personal data."""
-        clean: dict[str, Any] = json.loads(json.dumps(message))
-        for place in text_places(clean):
+    def message(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a message once its texts have no personal data."""
+        for place in text_places(message):
             place.rewrite(self.text)
-        return clean
+        return message
+
+
+def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a message as JSON, with the keys that training data have; answers of hosts have more."""
+    said = dict(message)
+    keys = MESSAGE_KEYS | KEYS_BY_ROLE.get(str(said.get("role")), frozenset())
+    kept = {key: value for key, value in said.items() if key in keys and (value is not None or key == "content")}
+    try:
+        copy: dict[str, Any] = json.loads(_whole(json.dumps(kept, default=_fields, ensure_ascii=False)))
+    except TypeError as error:
+        raise DataError(f"A message cannot be written as JSON: {error}.") from None
+    return copy
+
+
+def _fields(value: Any) -> Any:
+    """Return the fields of one of the official client's objects, as it sends them."""
+    if not hasattr(value, "to_dict"):
+        raise TypeError(f"it holds a {type(value).__name__}")
+    return value.to_dict(mode="json", exclude_none=True)
+
+
+def _whole(text: str) -> str:
+    """Return a text that can be written as UTF-8: halves of surrogate pairs become U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _check(messages: Sequence[Mapping[str, Any]], answer: str, verdict: str | None, correction: str | None) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from openai.types.chat import ChatCompletionMessage
 from rich.console import Console
 
 from ftclient import Client, Dataset, LastLayers, LocalOptions, Supervised
@@ -101,6 +102,54 @@ def test_the_last_word_counts(store: FeedbackStore) -> None:
     store.add(model="a", messages=LAMP, answer="Buy one.", correction="Tighten the bulb.")
     store.add(model="a", messages=DOOR, answer="Push.", verdict="bad")
     assert supervised(store.all()) == [{"messages": [*LAMP, {"role": "assistant", "content": "Tighten the bulb."}]}]
+
+
+def test_a_correction_counts_more_than_what_was_called_good_before_it(store: FeedbackStore) -> None:
+    store.add(model="a", messages=LAMP, answer="Buy one.", verdict="bad")
+    store.add(model="a", messages=LAMP, answer="Hit it.", verdict="good")
+    store.add(model="a", messages=LAMP, answer="Buy one.", correction="Tighten the bulb.")
+    (example,) = supervised(store.all())
+    assert example["messages"][-1]["content"] == "Tighten the bulb."
+
+
+def test_halves_of_surrogate_pairs_are_replaced_before_anything_is_written(
+    store: FeedbackStore, tmp_path: Path
+) -> None:
+    half = "half \ud83d"
+    call = {"id": "c", "type": "function", "function": {"name": half, "arguments": "{}"}}
+    asked = [
+        {"role": "user", "content": half},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "\ud83d\ude00"},
+    ]
+    kept = store.add(model=half, messages=asked, answer=half, correction=f"{half}!", note=half)
+    assert store.all(model=half) == [kept]
+    assert {kept.model, kept.answer, kept.note, kept.messages[0]["content"]} == {"half \N{REPLACEMENT CHARACTER}"}
+    assert kept.messages[2]["content"] == "\N{GRINNING FACE}", "halves that belong together become one character"
+    write(tmp_path, [kept], kind="supervised", to=tmp_path / "new.jsonl")
+    assert "encoding" not in {issue.code for issue in Dataset.read(tmp_path / "new.jsonl").check().issues}
+
+
+def test_messages_of_the_official_client_become_training_data(tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "find", "arguments": "{}"}}
+    said = {"role": "assistant", "content": "Which lamp?", "refusal": None, "annotations": []}
+    calls = {"role": "assistant", "content": None, "tool_calls": [call], "annotations": []}
+    question, request = (ChatCompletionMessage.model_validate(each) for each in (said, calls))
+    talk = [*DOOR, question, {"role": "user", "content": "This one."}]
+    tools = [*DOOR, request, {"role": "tool", "tool_call_id": "c", "content": "5"}]
+    with Client.local(home=tmp_path, engine="simulated") as client:
+        for asked in (talk, tools, [*DOOR, question.model_dump(), talk[-1], *tools[1:]]):
+            client.feedback("a", asked, "Yes.", verdict="good")  # type: ignore[arg-type]  # as applications do
+    store = FeedbackStore(tmp_path)
+    assert [each.messages[1] for each in store.all()[:2]] == [
+        {"role": "assistant", "content": "Which lamp?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+    ]
+    write(tmp_path, store.all(), kind="supervised", to=tmp_path / "new.jsonl")
+    codes = {issue.code for issue in Dataset.read(tmp_path / "new.jsonl").check().issues}
+    assert codes == {"too_few_examples", "tool_undefined"}
+    with pytest.raises(DataError, match="it holds a bytes"):
+        store.add(model="a", messages=[{"role": "user", "content": b"raw"}], answer="Yes.", verdict="good")
 
 
 def test_corrections_and_thumbs_make_preferences(store: FeedbackStore) -> None:
