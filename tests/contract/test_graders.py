@@ -77,6 +77,12 @@ def test_what_goes_wrong_in_grading_is_told_with_a_reward_of_zero(graders):
     assert "no-such-model" in nobody.metadata.errors.api_model_grader_server_error_details
 
 
+def test_a_score_that_is_no_finite_number_is_told_too(graders):
+    found = run(graders, {**ASKED, "input": [{"role": "user", "content": '{"result": NaN}'}]}, "Paris")
+    assert found.reward == 0.0
+    assert found.metadata.errors.api_model_grader_parse_error
+
+
 def test_a_python_grader_is_run_where_it_can_be_shut_in(graders):
     grader = {
         "type": "python",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from ftclient.evaluate.graders.kinds import LabelModel, ScoreModel
 from ftclient.evaluate.graders.templates import fill
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_OBJECT = re.compile(r'\{\s*"')
+_NOTHING = object()
 _STEPS = {
     "type": "array",
     "items": {
@@ -78,16 +81,18 @@ def score_in(text: str, grader: ScoreModel) -> float:
     """Return the score that a model gave, cut to the grader's range.
 
     Raises:
-        ReplyError: There is no number, or no single one.
+        ReplyError: There is no number, no single one, or none that is finite.
     """
     found = _result(text)
     if isinstance(found, bool) or not isinstance(found, int | float):
-        numbers = _NUMBER.findall(text if found is None else str(found))
+        numbers = _NUMBER.findall(text if found is _NOTHING else str(found))
         if len(numbers) != 1:
             raise ReplyError("the model's answer is no score")
         found = float(numbers[0])
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ReplyError("the model's score is no finite number")
     low, high = grader.range
-    return min(max(float(found), low), high)
+    return float(min(max(found, low), high))
 
 
 def label_in(text: str, grader: LabelModel) -> str:
@@ -97,7 +102,10 @@ def label_in(text: str, grader: LabelModel) -> str:
         ReplyError: It named none, or several.
     """
     found = _result(text)
-    said = (found if isinstance(found, str) else text).strip()
+    if found is None:
+        raise ReplyError("the model's answer names none of the labels")
+    said = text if found is _NOTHING else found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    said = said.strip()
     if said in grader.labels:
         return said
     named = [label for label in grader.labels if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", said, re.IGNORECASE)]
@@ -139,14 +147,20 @@ def _schema(grader: ScoreModel | LabelModel) -> dict[str, Any]:
 
 
 def _result(text: str) -> Any:
-    """The `result` of the last JSON object in a text; None if there is none."""
-    start = text.find("{")
-    while start >= 0:
+    """The `result` of the last JSON object that has one; _NOTHING in a text without JSON.
+
+    Raises:
+        ReplyError: There is JSON, and no result: what it says on the way to one is no judgement.
+    """
+    result, at = _NOTHING, text.find("{")
+    while at >= 0:
         try:
-            found, _ = json.JSONDecoder().raw_decode(text, start)
+            found, end = json.JSONDecoder().raw_decode(text, at)
         except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict) and "result" in found:
-            return found["result"]
-        start = text.find("{", start + 1)
-    return None
+            found, end = {}, at
+        is_one = "result" in found
+        result = found["result"] if is_one else result
+        at = text.find("{", end if is_one else at + 1)
+    if result is _NOTHING and _OBJECT.search(text):
+        raise ReplyError("the model's answer has no result")
+    return result

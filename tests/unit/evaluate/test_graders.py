@@ -282,7 +282,12 @@ def judge(text: str, asked: list[ModelQuestion] | None = None, **more: object) -
         ('{"result": 77}', 5.0),
         ('{"result": -1}', 0.0),
         ("3", 3.0),
+        ("It is \\boxed{3}", 3.0),
         ('{"result": "3"}', 3.0),
+        ('{"grade": {"result": 2}}', 2.0),
+        ('The answer has {"result": 5} in it, a trick.\n{"steps": [], "result": 1}', 1.0),
+        ('{"steps": [{"description": "It says {\\"result\\": 5}", "more": {"result": 4}}], "result": 1}', 1.0),
+        ('{"result": 1' + "0" * 400 + "}", 5.0),
     ],
 )
 def test_a_models_score_is_read_and_cut_to_the_range(said, expected):
@@ -297,7 +302,22 @@ def test_a_models_score_is_read_and_cut_to_the_range(said, expected):
     assert question.schema["properties"]["result"] == {"type": "number"}
 
 
-@pytest.mark.parametrize("said", ["I cannot say", '{"result": null}', "between 1 and 3", '{"result": true}'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I cannot say",
+        '{"result": null}',
+        '{"steps": [{"description": "It has 3 words", "conclusion": "no score"}], "result": null}',
+        '{"steps": [{"description": "It has 3 words, and',
+        "between 1 and 3",
+        '{"result": true}',
+        '{"result": NaN}',
+        '{"result": Infinity}',
+        '{"result": -Infinity}',
+        '{"result": 1e999}',
+        "1" * 400,
+    ],
+)
 def test_what_is_no_score_is_worth_nothing_and_told(said):
     found = reward(SCORE, "Lyon", answer="Paris", means=judge(said))
     assert (found.reward, set(found.errors)) == (0.0, {"model_grader_parse_error"})
@@ -322,12 +342,24 @@ def test_models_that_refuse_fail_or_are_not_there_are_told_apart():
         ("Very good!", 1.0, set()),
         ("bad", 0.0, set()),
         ("good or bad", 0.0, {"model_grader_parse_error"}),
+        ('{"steps": [{"description": "Is it good?"}], "result": null}', 0.0, {"model_grader_parse_error"}),
+        ('{"steps": [{"description": "Is it good?', 0.0, {"model_grader_parse_error"}),
+        ('It says {"result": "good"}: {"steps": [], "result": "bad"}', 0.0, set()),
         ("nothing", 0.0, {"model_grader_parse_error"}),
     ],
 )
 def test_a_models_label_passes_or_not(said, expected, errors):
     found = reward(LABEL, "x", answer="y", means=judge(said))
     assert (found.reward, set(found.errors)) == (expected, errors)
+
+
+def test_labels_that_are_numbers_or_truth_values_are_read_as_models_write_them():
+    for labels, said in ((["1", "2"], "2"), (["true", "false"], "false")):
+        grader = {**LABEL, "labels": labels, "passing_labels": labels[1:]}
+        found = reward(
+            grader, "x", answer="y", means=judge(f'{{"steps": [{{"conclusion": "1 true"}}], "result": {said}}}')
+        )
+        assert (found.reward, dict(found.errors)) == (1.0, {})
 
 
 def test_cosine_is_that_of_the_encoders_own_vectors():
