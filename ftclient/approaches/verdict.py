@@ -1,4 +1,7 @@
-"""What to do, in plain words: the least effort that is enough, or the best if nothing else is."""
+"""What to do, in plain words: the least effort that is enough, or the best if nothing else is.
+
+Nobody is told to train for a lead over the untrained approaches that chance may explain.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftclient.approaches import leaks
-from ftclient.approaches.wishes import APPROACHES, TITLES, ApproachName
+from ftclient.approaches.wishes import APPROACHES, TITLES, TRAINED, ApproachName
 from ftclient.evaluate import stats
 from ftclient.evaluate.compare import SURE
 from ftclient.evaluate.compare_view import figure_text
@@ -27,6 +30,7 @@ ADVICE: dict[ApproachName, str] = {
     "full": "Fine-tune all weights.",
 }
 NOTHING_HELPS = "Do not tune yet: nothing that was tried clearly helps the base model."
+UNDECIDED = "Do not tune yet: the gain may be chance. Compare again with more test questions."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,7 @@ class Verdict:
     @property
     def is_to_tune(self) -> bool:
         """Whether anything is to be trained."""
-        return self.choice in {"head", "lora", "full"}
+        return self.choice in TRAINED
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as plain values."""
@@ -50,16 +54,35 @@ class Verdict:
 def judge(outcomes: Outcomes) -> Verdict:
     """Return the verdict on what was measured."""
     best = outcomes.outcomes[0]
-    by_effort = sorted(outcomes.outcomes, key=lambda each: APPROACHES.index(each.name))
-    choice = next(each for each in by_effort if each is best or _is_enough(outcomes, each, best))
+    sound = [each for each in outcomes.outcomes if not _may_be_chance(outcomes, each)]
+    enough = [each for each in sound if each is best or _is_enough(outcomes, each, best)]
+    choice = min(enough, key=_effort) if enough else sound[0]
     reasons = [
         _first(outcomes, choice, best),
         *_against(outcomes, choice, best),
         *_costs(choice, best),
         *_doubts(outcomes),
     ]
-    advice = ADVICE[choice.name] if choice.name != "base" or _reaches(outcomes, choice) else NOTHING_HELPS
+    is_decided = bool(enough) or choice.name in TRAINED
+    advice = _advice(outcomes, choice) if is_decided else UNDECIDED
     return Verdict(choice=choice.name, advice=advice, reasons=reasons)
+
+
+def _effort(outcome: Outcome) -> int:
+    return APPROACHES.index(outcome.name)
+
+
+def _advice(outcomes: Outcomes, choice: Outcome) -> str:
+    return ADVICE[choice.name] if choice.name != "base" or _reaches(outcomes, choice) else NOTHING_HELPS
+
+
+def _may_be_chance(outcomes: Outcomes, one: Outcome) -> bool:
+    """Whether an approach was trained without a clear lead over the best of those that were not."""
+    ranked = outcomes.outcomes
+    plain = next((each for each in ranked if each.name not in TRAINED), None)
+    if plain is None or one.name not in TRAINED:
+        return False
+    return ranked.index(one) > ranked.index(plain) or p_value(outcomes, plain.name, one.name) >= SURE
 
 
 def _reaches(outcomes: Outcomes, one: Outcome) -> bool:
@@ -89,20 +112,25 @@ def _first(outcomes: Outcomes, choice: Outcome, best: Outcome) -> str:
     text = f"{_named(outcomes, choice)} on {len(outcomes.comparison.questions)} test questions"
     if choice is best:
         return f"{text}; nothing did better."
-    p = p_value(outcomes, choice.name, best.name)
-    return f"{text}; {_named(outcomes, best)} is no real difference (p = {p:.2f}), and takes more effort."
+    saves_effort = _is_enough(outcomes, choice, best) and _effort(choice) < _effort(best)
+    p = f"(p = {p_value(outcomes, choice.name, best.name):.2f})"
+    how = (
+        f"is no real difference {p}, and takes more effort" if saves_effort else f"is ahead, but that may be chance {p}"
+    )
+    return f"{text}; {_named(outcomes, best)} {how}."
 
 
 def _against(outcomes: Outcomes, choice: Outcome, best: Outcome) -> list[str]:
     """Say how the others compare with the choice."""
     found = []
-    for other in sorted(outcomes.outcomes, key=lambda each: APPROACHES.index(each.name)):
+    for other in sorted(outcomes.outcomes, key=_effort):
         if other in (choice, best):
             continue
         p = p_value(outcomes, other.name, choice.name)
-        is_less = other.figure.value < choice.figure.value
-        chance = "less, but that may be chance" if is_less else "no real difference"
-        how = ("clearly less" if is_less else "clearly more") if p < SURE else f"{chance} (p = {p:.2f})"
+        more = other.figure.value - choice.figure.value
+        side = "more" if more > 0 else "less"
+        chance = f"{side}, but that may be chance" if more else "no real difference"
+        how = f"clearly {side}" if p < SURE else f"{chance} (p = {p:.2f})"
         found.append(f"{_named(outcomes, other)}: {how}.")
     return found
 
@@ -124,6 +152,8 @@ def _doubts(outcomes: Outcomes) -> list[str]:
     found = [leak] if leak else []
     if not outcomes.trained and not _reaches(outcomes, outcomes.outcomes[0]):
         found.append("No tuned model is among what was compared: whether tuning would do better is not known.")
+    if all(each.name in TRAINED for each in outcomes.outcomes):
+        found.append("Nothing untrained is among what was compared: whether training is needed is not known.")
     if width > 0.2:  # noqa: PLR2004 - a fifth: answers of "about 60 to 80 %" decide little
         found.append(f"{n} questions leave room for chance: with four times as many, intervals are half as wide.")
     ranking = outcomes.ranking

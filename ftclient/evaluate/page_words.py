@@ -104,6 +104,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "Do not tune yet: nothing that was tried clearly helps the base model.": (
             "まだ学習しないでください。試したどの方法でも、ベースモデルより明らかによくはなりません。"
         ),
+        "Do not tune yet: the gain may be chance. Compare again with more test questions.": (
+            "まだ学習しないでください。向上は偶然かもしれません。テストの質問を増やして、もう一度比べてください。"
+        ),
         "script": "このページの絞り込みには JavaScript が必要ですが、無効になっています。",
     },
 }

@@ -50,6 +50,6 @@ def test_the_page_speaks_japanese() -> None:
         outcomes({"base": 2}).to_html(lang="fr")
 
 
-@pytest.mark.parametrize("text", [*verdict.ADVICE.values(), verdict.NOTHING_HELPS, *TITLES.values()])
+@pytest.mark.parametrize("text", [*verdict.ADVICE.values(), verdict.NOTHING_HELPS, verdict.UNDECIDED, *TITLES.values()])
 def test_every_advice_and_every_approach_has_its_japanese(text: str) -> None:
     assert text in WORDS["ja"]
