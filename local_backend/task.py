@@ -219,6 +219,10 @@ class Forecast:
     """`memory_bytes`, term by term."""
     time: Mapping[str, float] = field(default_factory=dict)
     """`time_s`, part by part."""
+    n_sampled: int | None = None
+    """Examples by which the tokens of a large file are estimated; None: all are counted."""
+    tokens_deviation: float = 0.0
+    """Standard error of an estimated `tokens_per_epoch`, as a share of it."""
     energy_kwh: float | None = None
     """None where the device does not tell its power."""
 

@@ -61,7 +61,8 @@ def _tokens(plan: Plan) -> str:
     if plan.tokens is None:
         return "not known"
     cut = f"; {plan.tokens.n_cut:,} examples are cut at the limit" if plan.tokens.n_cut else ""
-    return f"{plan.tokens.per_epoch:,} an epoch, {plan.tokens.loss_per_epoch:,} of them learned from{cut}"
+    about = "about " if plan.tokens.is_estimate else ""
+    return f"{about}{plan.tokens.per_epoch:,} an epoch, {plan.tokens.loss_per_epoch:,} of them learned from{cut}"
 
 
 def _billed(plan: Plan) -> str:

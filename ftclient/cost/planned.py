@@ -44,6 +44,7 @@ _KNOWN = frozenset(
         "memory_bytes",
         "energy_kwh",
         "notes",
+        "sample",
     }
 )
 """Fields of the local backend's answer that have a place of their own in a plan."""
@@ -140,16 +141,31 @@ def local_plan(request: JobRequest, host: Host, answer: Mapping[str, Any], *, bo
                 int(answer["batch_size"]), asked=request.method.batch_size, n_examples=n_examples
             ),
             tokens=Tokens(
-                per_epoch=int(answer["tokens_per_epoch"]), loss_per_epoch=int(answer["loss_tokens_per_epoch"])
+                per_epoch=int(answer["tokens_per_epoch"]),
+                loss_per_epoch=int(answer["loss_tokens_per_epoch"]),
+                is_estimate=answer.get("sample") is not None,
             ),
             price=None,
             machine=_machine(answer, book or price_book()),
-            warnings=[_local_note(str(text)) for text in answer.get("notes", ())],
+            warnings=[*_about_sample(answer), *(_local_note(str(text)) for text in answer.get("notes", ()))],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BackendError(
             f"{host.title} sent a plan that cannot be read ({error}). Do client and server have the same version?"
         ) from error
+
+
+def _about_sample(answer: Mapping[str, Any]) -> list[Note]:
+    """Say by what tokens are estimated, and how well: within two standard errors in 19 of 20 plans."""
+    sample = answer.get("sample")
+    if sample is None:
+        return []
+    n_drawn, margin = int(sample["n_examples"]), 2 * float(sample["tokens_deviation"])
+    text = (
+        f"The tokens are an estimate (± {margin:.2%}), by {n_drawn:,} of the {int(answer['n_examples']):,} examples, "
+        "drawn at random: the file is a large one. The job counts all of them when it starts."
+    )
+    return [Note("tokens_estimated", text)]
 
 
 def _local_note(text: str) -> Note:

@@ -78,6 +78,7 @@ def _answer(new: NewJob, task: Task, forecast: Forecast) -> dict[str, Any]:
         "loss_tokens_per_epoch": forecast.loss_tokens_per_epoch,
         "longest_example_tokens": forecast.longest_example_tokens,
         "context_tokens": forecast.context_tokens,
+        "sample": _sample(forecast),
         "n_epochs": numbers.n_epochs,
         "epochs_rule": epochs_rule(given, n_examples=n_examples),
         "batch_size": numbers.batch_size,
@@ -92,6 +93,13 @@ def _answer(new: NewJob, task: Task, forecast: Forecast) -> dict[str, Any]:
         "time": dict(forecast.time),
         "notes": list(forecast.notes),
     }
+
+
+def _sample(forecast: Forecast) -> dict[str, Any] | None:
+    """How tokens are estimated; None: they are counted."""
+    if forecast.n_sampled is None:
+        return None
+    return {"n_examples": forecast.n_sampled, "tokens_deviation": forecast.tokens_deviation}
 
 
 def _task_of(here: Backend, new: NewJob, *, n_examples: int) -> Task:

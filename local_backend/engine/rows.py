@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -31,16 +31,29 @@ class Row:
         """Rendered tokens, which are what is billed."""
         return sum(len(part.ids) for part in self.parts)
 
+    @property
+    def n_loss_tokens(self) -> int:
+        """Tokens that are learned from."""
+        return sum(len(part.weights) - part.weights.count(0.0) for part in self.parts)
 
-def read_rows(path: Path, *, template: Template, context_tokens: int, method: MethodType, param: str) -> list[Row]:
-    """Render every example of a file.
+
+def read_rows(
+    path: Path,
+    *,
+    template: Template,
+    context_tokens: int,
+    method: MethodType,
+    param: str,
+    only: Collection[int] | None = None,
+) -> list[Row]:
+    """Render every example of a file, or those whose line is in `only`.
 
     Raises:
         JobError: A line can't be rendered, trains nothing or is longer than the context; names the line.
     """
     drafted = (
         (line, _drafts(example, line, template, method, param))
-        for line, example in numbered_examples(path, param=param)
+        for line, example in numbered_examples(path, param=param, only=only)
     )
     with _without_collections():
         rows = list(_finished(drafted, template))
@@ -62,15 +75,15 @@ def step_indices(n: int, *, batch_size: int, seed: int, step: int) -> list[int]:
     return order[position * batch_size : (position + 1) * batch_size]
 
 
-def numbered_examples(path: Path, *, param: str) -> Iterator[tuple[int, Any]]:
-    """Yield line number and JSON object of every example in a file.
+def numbered_examples(path: Path, *, param: str, only: Collection[int] | None = None) -> Iterator[tuple[int, Any]]:
+    """Yield line number and JSON object of every example in a file, or of those whose line is in `only`.
 
     Raises:
         JobError: A line is no JSON object; names it.
     """
     with reader.open_binary(path) as file:
         for number, raw in enumerate(file, start=1):
-            if not raw.strip():
+            if (only is not None and number not in only) or not raw.strip():
                 continue
             example = _parsed(raw.rstrip(b"\n"))
             if not isinstance(example, dict):

@@ -12,7 +12,7 @@ import torch
 from local_backend.engine import NO_LIMIT_TOKENS, adapters
 from local_backend.engine.checkpoint import Progress, save_resume_point, whole_folder
 from local_backend.engine.device import Machine, choose_machine
-from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of
+from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of, first_step
 from local_backend.engine.forecast.size import size_of
 from local_backend.engine.frozen import FrozenStates, frozen_blocks
 from local_backend.engine.matmul import uses_onednn
@@ -143,7 +143,7 @@ class Run:
             "tune": dict(self.options),
             "learning_rate": self.rate,
             "trained_tokens_per_epoch": sum(row.n_tokens for row in self.rows),
-            "loss_tokens_per_epoch": sum(w != 0 for row in self.rows for part in row.parts for w in part.weights),
+            "loss_tokens_per_epoch": sum(row.n_loss_tokens for row in self.rows),
             "packing": self.network.packing,
             "checkpointing": not self.network.keeps_blocks,
             "micro_batch_reason": self.choice.reason,
@@ -225,7 +225,14 @@ def _network(task: Task, base: ModelDir, template: Template, machine: Machine) -
 def _choose_how(task: Task, network: Network, rows: list[Row], valid_rows: list[Row], *, saves_whole: bool) -> Choice:
     """Choose how many tokens to compute at once, and whether blocks are computed again in the backward pass."""
     size = size_of(network.model, saves_whole=saves_whole, is_packed=network.is_packed)
-    demand = demand_of(rows, valid_rows, size=size, batch_size=task.hyperparameters.batch_size, machine=network.machine)
+    everything = [*rows, *valid_rows]
+    demand = demand_of(
+        [rows[i] for i in first_step(len(rows), batch_size=task.hyperparameters.batch_size)],
+        longest_tokens=max(row.n_tokens for row in everything),
+        rendered_tokens=sum(row.n_tokens for row in everything),
+        size=size,
+        machine=network.machine,
+    )
     budget = budget_bytes(network.machine.device, is_job=True)
     choice = choose(demand, task.local.get("runtime") or {}, budget_bytes=budget)
     if choice.checkpointing:

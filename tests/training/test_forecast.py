@@ -10,7 +10,7 @@ from local_backend.engine import loop
 from local_backend.engine.attention import CAPPED_BYTES
 from local_backend.engine.device import choose_machine
 from local_backend.engine.forecast import calibration
-from local_backend.engine.forecast.choice import budget_bytes, choose, demand_of
+from local_backend.engine.forecast.choice import budget_bytes, choose, demand_of, first_step
 from local_backend.engine.forecast.costs import Rate, Work, fit
 from local_backend.engine.forecast.estimate import forecast
 from local_backend.engine.forecast.memory import GRADIENT_BYTES, MOMENTS_BYTES, memory_of
@@ -200,7 +200,9 @@ def test_capped_and_windowed_attention_keep_masks_and_no_scores():
 def test_what_does_not_fit_is_computed_in_smaller_parts_then_again_and_is_told(base):
     rows = [Row(n, (sequence([n, *range(1, 200)]),)) for n in range(20)]
     size = size_of(empty_model(base.path, {"type": "lora"}), saves_whole=False, is_packed=True)
-    demand = demand_of(rows, [], size=size, batch_size=4, machine=choose_machine({"threads": 1}))
+    first = [rows[i] for i in first_step(20, batch_size=4)]
+    machine = choose_machine({"threads": 1})
+    demand = demand_of(first, longest_tokens=200, rendered_tokens=4_000, size=size, machine=machine)
     plenty = choose(demand, {}, budget_bytes=64 << 30)
     assert (plenty.micro_batch_tokens, plenty.checkpointing, plenty.fits) == (demand.fitting_tokens, False, True)
     tight = choose(demand, {}, budget_bytes=int(demand.bytes_at(300, is_recomputed=False) / 0.9))

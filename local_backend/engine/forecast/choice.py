@@ -71,19 +71,22 @@ class Demand:
         return found.total
 
 
+def first_step(n: int, *, batch_size: int) -> list[int]:
+    """Which of `n` examples a demand looks at. It does not depend on the task's seed, which a plan need not know."""
+    return step_indices(n, batch_size=batch_size, seed=0, step=0)
+
+
 def demand_of(
-    rows: Sequence[Row], valid_rows: Sequence[Row], *, size: Size, batch_size: int, machine: Machine
+    first: Sequence[Row], *, longest_tokens: int, rendered_tokens: int, size: Size, machine: Machine
 ) -> Demand:
-    """What a task demands. It does not depend on the task's seed, which a plan need not know."""
-    first = [rows[i] for i in step_indices(len(rows), batch_size=batch_size, seed=0, step=0)]
+    """What a task demands whose `first_step` has these examples."""
     kept_share = size.trained_blocks / size.shape.n_blocks
-    everything = [*rows, *valid_rows]
     return Demand(
         size=size,
         item_bytes=machine.dtype.itemsize,
         on_gpu=machine.device.type == "cuda",
-        longest_tokens=max((row.n_tokens for row in everything), default=0),
-        rendered_tokens=sum(row.n_tokens for row in everything),
+        longest_tokens=longest_tokens,
+        rendered_tokens=rendered_tokens,
         fitting_tokens=fitting_micro_batch_tokens([part for row in first for part in row.parts], kept_share=kept_share),
     )
 

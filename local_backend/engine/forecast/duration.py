@@ -50,6 +50,8 @@ class Course:
     """All files in one go by the untrained model, for preferences."""
     valid: Load | None
     """The validation file in one go."""
+    longest: Load | None = None
+    """The longest examples, where the others stand for a sample; they take memory, and hardly any time."""
     n_epochs: int
     batch_size: int
     valid_every: int | None

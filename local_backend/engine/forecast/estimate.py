@@ -14,13 +14,13 @@ from local_backend.engine import decoder
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.forecast.calibration import NOT_MEASURED, calibrate
 from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, demand_of
+from local_backend.engine.forecast.content import NOTHING, Content, read_content
 from local_backend.engine.forecast.costs import Costs, guessed
 from local_backend.engine.forecast.duration import Course, Duration, duration_of
 from local_backend.engine.forecast.load import Load, measure_load, measure_whole
 from local_backend.engine.forecast.memory import Memory, memory_of
 from local_backend.engine.forecast.size import Size, as_trained, empty_model, size_of
 from local_backend.engine.frozen import SHARE_OF_FREE_DISK
-from local_backend.engine.rows import Row, read_rows
 from local_backend.engine.template import Template
 from local_backend.engine.training import DEFAULT_TUNE, context_tokens
 from local_backend.engine.vision.reader import reads_images
@@ -37,16 +37,25 @@ SEES = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Files:
-    """The rendered files of a task."""
+    """What the files of a task hold."""
 
-    rows: list[Row]
-    valid_rows: list[Row]
+    train: Content
+    valid: Content
     context_tokens: int
-    render_s: float
+    load_s: float
+    """Loading what renders them."""
 
     @property
-    def everything(self) -> list[Row]:
-        return [*self.rows, *self.valid_rows]
+    def n_tokens(self) -> int:
+        return self.train.n_tokens + self.valid.n_tokens
+
+    @property
+    def longest_tokens(self) -> int:
+        return max(self.train.longest_tokens, self.valid.longest_tokens)
+
+    @property
+    def render_s(self) -> float:
+        return self.load_s + self.train.render_s + self.valid.render_s
 
 
 def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgress | None = None) -> Forecast:
@@ -68,7 +77,11 @@ def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgr
     model = _for_users(partial(empty_model, base.path, tune))
     size = size_of(model, saves_whole=_saves_whole(task), is_packed=decoder.supports(model.config))
     demand = demand_of(
-        files.rows, files.valid_rows, size=size, batch_size=task.hyperparameters.batch_size, machine=machine
+        files.train.first_step,
+        longest_tokens=files.longest_tokens,
+        rendered_tokens=files.n_tokens,
+        size=size,
+        machine=machine,
     )
     choice = choose(demand, runtime, budget_bytes=budget_bytes(machine.device, is_job=False))
     sees = reads_images(base.path)
@@ -79,10 +92,10 @@ def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgr
     memory = _memory(course, files, size, machine, costs)
     duration = duration_of(course, size=size, costs=costs)
     return Forecast(
-        n_examples=len(files.rows),
-        tokens_per_epoch=sum(row.n_tokens for row in files.rows),
-        loss_tokens_per_epoch=sum(len(p.weights) - p.weights.count(0.0) for row in files.rows for p in row.parts),
-        longest_example_tokens=max((len(part.ids) for row in files.rows for part in row.parts), default=0),
+        n_examples=files.train.n_examples,
+        tokens_per_epoch=files.train.n_tokens,
+        loss_tokens_per_epoch=files.train.n_loss_tokens,
+        longest_example_tokens=files.train.longest_sequence_tokens,
         context_tokens=files.context_tokens,
         time_s=duration.total,
         memory_bytes=memory.total,
@@ -90,6 +103,8 @@ def forecast(task: Task, *, base: ModelDir, folder: Path, progress: MeasureProgr
         choices=_choices(choice, machine, tune),
         memory=asdict(memory),
         time=asdict(duration),
+        n_sampled=files.train.n_sampled,
+        tokens_deviation=files.train.deviation,
         energy_kwh=_energy_kwh(duration, costs),
     )
 
@@ -104,13 +119,15 @@ def _for_users(make: Callable[[], _Found]) -> _Found:
 def _files(task: Task, base: ModelDir) -> _Files:
     started = time.perf_counter()
     template = Template.of(base.path)
+    load_s = time.perf_counter() - started
     limit = context_tokens(base.path)
-    read = partial(read_rows, template=template, context_tokens=limit, method=task.method)
-    rows = read(task.training_path, param="training_file")
-    valid_rows = read(task.validation_path, param="validation_file") if task.validation_path else []
-    if not rows:
+    batch_size = task.hyperparameters.batch_size
+    read = partial(read_content, template=template, context_tokens=limit, method=task.method, batch_size=batch_size)
+    train = read(task.training_path, param="training_file")
+    valid = read(task.validation_path, param="validation_file") if task.validation_path else NOTHING
+    if not train.n_examples:
         raise JobError("invalid_training_file", "The training file has no examples.", param="training_file")
-    return _Files(rows=rows, valid_rows=valid_rows, context_tokens=limit, render_s=time.perf_counter() - started)
+    return _Files(train=train, valid=valid, context_tokens=limit, load_s=load_s)
 
 
 def _saves_whole(task: Task) -> bool:
@@ -123,28 +140,39 @@ def _saves_whole(task: Task) -> bool:
 def _course(task: Task, files: _Files, size: Size, choice: Choice) -> Course:
     limit = choice.micro_batch_tokens
     whole = partial(measure_whole, max_tokens=limit, is_packed=size.is_packed)
+    train, valid = files.train, files.valid
+    everything = [*train.rows, *valid.rows]
     load = measure_load(
-        files.rows,
+        train.rows,
+        n_examples=train.n_examples,
+        n_tokens=train.n_tokens,
         batch_size=task.hyperparameters.batch_size,
         seed=task.seed,
         max_tokens=limit,
         is_packed=size.is_packed,
     )
-    once = whole(files.everything, frozen=True) if size.frozen_blocks else None
+    once = whole(everything, n_tokens=files.n_tokens, frozen=True) if size.frozen_blocks else None
     if once is not None and states_bytes(once, size) >= SHARE_OF_FREE_DISK * shutil.disk_usage(task.work_dir).free:
         once = None
     return Course(
         load=load,
         once=once,
-        reference=whole(files.everything) if task.method == "dpo" else None,
-        valid=whole(files.valid_rows) if files.valid_rows else None,
+        reference=whole(everything, n_tokens=files.n_tokens) if task.method == "dpo" else None,
+        valid=whole(valid.rows, n_tokens=valid.n_tokens) if valid.rows else None,
+        longest=_longest(files, whole),
         n_epochs=task.hyperparameters.n_epochs,
         batch_size=task.hyperparameters.batch_size,
         valid_every=(task.local.get("evaluation") or {}).get("every_steps"),
-        n_valid=len(files.valid_rows),
+        n_valid=valid.n_examples,
         is_recomputed=choice.checkpointing,
         render_s=files.render_s,
     )
+
+
+def _longest(files: _Files, whole: Callable[..., Load]) -> Load | None:
+    """The longest examples of files of which only a sample was looked at."""
+    rows = [*files.train.longest, *files.valid.longest]
+    return whole(rows, n_tokens=sum(row.n_tokens for row in rows)) if rows else None
 
 
 def states_bytes(once: Load, size: Size) -> int:
@@ -155,13 +183,13 @@ def states_bytes(once: Load, size: Size) -> int:
 
 def _memory(course: Course, files: _Files, size: Size, machine: Machine, costs: Costs) -> Memory:
     """At the worst moment: a step, or the frozen blocks' one pass over everything."""
-    loads: Sequence[Load | None] = (course.load, course.once, course.reference, course.valid)
+    loads: Sequence[Load | None] = (course.load, course.longest, course.once, course.reference, course.valid)
     on_gpu = machine.device.type == "cuda"
     return memory_of(
         size,
         n_tokens=max(load.largest_tokens for load in loads if load),
         n_rows=max(load.largest_rows for load in loads if load),
-        rendered_tokens=sum(row.n_tokens for row in files.everything),
+        rendered_tokens=files.n_tokens,
         item_bytes=machine.dtype.itemsize,
         is_recomputed=course.is_recomputed,
         process_bytes=0 if on_gpu else costs.process_bytes,

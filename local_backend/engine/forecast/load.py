@@ -14,6 +14,8 @@ from local_backend.engine.rows import Row, step_indices
 from local_backend.engine.template import Rendered
 
 SAMPLED_STEPS = 24
+SAMPLED_BATCHES = 100
+"""Of a pass in one go: at least so many are laid out, spread over all; they differ less than steps do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +63,22 @@ def _work(packs: float, tokens: float, pairs: float, rows: float, *, n_blocks: i
     )
 
 
-def measure_load(rows: Sequence[Row], *, batch_size: int, seed: int, max_tokens: int, is_packed: bool) -> Load:
+def measure_load(
+    rows: Sequence[Row],
+    *,
+    n_examples: int,
+    n_tokens: int,
+    batch_size: int,
+    seed: int,
+    max_tokens: int,
+    is_packed: bool,
+) -> Load:
     """Lay out some steps as the training does, and scale them to all.
 
     Args:
-        rows: The examples, in the file's order.
+        rows: The examples in the file's order, or some of them drawn at random.
+        n_examples: All examples.
+        n_tokens: Theirs.
         batch_size: Examples a step.
         seed: Of the order.
         max_tokens: Most tokens computed at once.
@@ -80,26 +93,40 @@ def measure_load(rows: Sequence[Row], *, batch_size: int, seed: int, max_tokens:
         packs += _packs([row.parts for row in visited], max_tokens=max_tokens, is_packed=is_packed)
         seen += sum(row.n_tokens for row in visited)
     prepare_s = time.perf_counter() - started
-    n_tokens = sum(row.n_tokens for row in rows)
-    return _scaled(packs, n_tokens=n_tokens, times=n_tokens / max(1, seen), n_steps=n_steps, prepare_s=prepare_s)
+    times, n_steps = n_tokens / max(1, seen), -(-n_examples // batch_size)
+    return _scaled(packs, n_tokens=n_tokens, times=times, n_steps=n_steps, prepare_s=times * prepare_s)
 
 
-def measure_whole(rows: Sequence[Row], *, max_tokens: int, is_packed: bool, frozen: bool = False) -> Load:
-    """The same of a file that is gone through in one go, as evaluations and the frozen blocks do."""
+def measure_whole(
+    rows: Sequence[Row], *, n_tokens: int, max_tokens: int, is_packed: bool, frozen: bool = False
+) -> Load:
+    """The same of files that are gone through in one go, as evaluations and the frozen blocks do."""
     groups: list[Sequence[Rendered]] = (
         [(part,) for row in rows for part in row.parts] if frozen else [row.parts for row in rows]
     )
     started = time.perf_counter()
-    packs = _packs(groups, max_tokens=max_tokens, is_packed=is_packed)
-    n_tokens = sum(row.n_tokens for row in rows)
-    return _scaled(packs, n_tokens=n_tokens, times=1.0, n_steps=1, prepare_s=time.perf_counter() - started)
+    batches = _batches(groups, max_tokens=max_tokens, is_packed=is_packed)
+    split_s = time.perf_counter() - started
+    chosen = batches[:: max(1, len(batches) // SAMPLED_BATCHES)]
+    packs = [_laid_out(groups, batch, is_packed=is_packed) for batch in chosen]
+    laid_out_s = time.perf_counter() - started - split_s
+    times = n_tokens / sum(len(one.ids) for batch in chosen for i in batch for one in groups[i])
+    prepare_s = times * laid_out_s + split_s * n_tokens / sum(row.n_tokens for row in rows)
+    return _scaled(packs, n_tokens=n_tokens, times=times, n_steps=1, prepare_s=prepare_s)
 
 
 def _packs(groups: Sequence[Sequence[Rendered]], *, max_tokens: int, is_packed: bool) -> list[Pack]:
-    batches = list(micro_batches(groups, max_tokens=max_tokens)) if is_packed else [[i] for i in range(len(groups))]
-    found = [pack([one for i in batch for one in groups[i]], shares_prefixes=is_packed) for batch in batches]
-    for part in found:
-        plan_attention(part)
+    batches = _batches(groups, max_tokens=max_tokens, is_packed=is_packed)
+    return [_laid_out(groups, batch, is_packed=is_packed) for batch in batches]
+
+
+def _batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int, is_packed: bool) -> list[list[int]]:
+    return list(micro_batches(groups, max_tokens=max_tokens)) if is_packed else [[i] for i in range(len(groups))]
+
+
+def _laid_out(groups: Sequence[Sequence[Rendered]], batch: Sequence[int], *, is_packed: bool) -> Pack:
+    found = pack([one for i in batch for one in groups[i]], shares_prefixes=is_packed)
+    plan_attention(found)
     return found
 
 
@@ -111,7 +138,7 @@ def _scaled(packs: Sequence[Pack], *, n_tokens: int, times: float, n_steps: int,
         rows=times * sum(len(one.row_targets_R) for one in packs),
         n_tokens=n_tokens,
         steps=n_steps,
-        prepare_s=times * prepare_s,
+        prepare_s=prepare_s,
         largest_tokens=max((one.n_tokens for one in packs), default=0),
         largest_rows=max((len(one.row_targets_R) for one in packs), default=0),
     )

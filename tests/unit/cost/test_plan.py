@@ -465,6 +465,22 @@ def test_a_job_that_this_machine_cannot_hold_has_a_code_of_its_own() -> None:
     assert [note.code for note in made.warnings] == ["memory_short", "note"]
 
 
+def test_a_local_plan_by_a_sample_calls_its_tokens_an_estimate() -> None:
+    numbers = ("n_examples", "batch_size", "n_epochs", "tokens_per_epoch", "loss_tokens_per_epoch")
+    answer = {**dict.fromkeys(numbers, 90_000), "model": "m", "epochs_rule": "", "time_s": 1.0, "memory_bytes": 1}
+    request = JobRequest(model="m", train=Dataset(map(example, range(20))))
+    sample = {"n_examples": 8_000, "tokens_deviation": 0.0012}
+    made = local_plan(request, hosts.LOCAL, {**answer, "sample": sample})
+    assert [note.code for note in made.warnings] == ["tokens_estimated"]
+    assert "(± 0.24%), by 8,000 of the 90,000 examples" in made.warnings[0].message
+    console = Console(file=io.StringIO(), width=100)
+    console.print(made)
+    assert "about 90,000 an epoch" in console.file.getvalue()
+    counted = local_plan(request, hosts.LOCAL, {**answer, "sample": None})
+    assert (counted.warnings, counted.tokens.is_estimate) == ([], False)
+    assert "sample" not in counted.to_json()["machine"]
+
+
 def test_a_local_plan_says_how_its_steps_come_about(ft_client) -> None:
     made = ft_client.plan(Dataset(map(example, range(21))), model="smollm2-135m")
     assert made.to_json()["batch_rule"] == "21 examples: 21 // 20 is 1, so 1 example a step"
