@@ -20,13 +20,16 @@ from ftclient.evaluate.graders import (
     grade,
 )
 from ftclient.evaluate.graders.asked import question_of
-from ftclient.evaluate.graders.templates import TemplateError
+from ftclient.evaluate.graders.templates import TemplateError, variables_of
 from ftclient.evaluate.questions import Answer, Question
 from ftclient.evaluate.spending import Asked, prompt_tokens
 
 _MOST_ANSWER_TOKENS = 1_024
 """How long a model that grades may go on, where the grader does not say."""
 _SHOWN_ERROR = 200
+_AS_JSON_TIMES, _AS_JSON_TOKENS = 4, 64
+"""How much longer an answer may be as JSON, escaped and with the names of fields: in o200k, text of many quotes four
+times, calls of tools three times, and what wraps either takes some 30 tokens."""
 
 
 def graded(
@@ -100,27 +103,35 @@ def to_ask(
         grader: The grader.
         question: What was asked.
         answer: The answer, None if it is not known yet.
-        longest_tokens: How long it may be.
+        longest_tokens: How long it may be. A grader shows it as often as its template says.
     """
     parts = grader.graders.values() if isinstance(grader, Multi) else [grader]
     found = []
     for part in parts:
         if isinstance(part, ScoreModel | LabelModel):
-            asked = _question_about(part, question, answer or Answer(text=""))
-            if asked is None or (answer and asker.known(asked.model, asked.messages, _options(asker, asked))):
+            asked = _question_about(part, question, answer)
+            more = 0 if answer else _answer_tokens(part, longest_tokens)
+            if asked is None or (not more and asker.known(asked.model, asked.messages, _options(asker, asked))):
                 continue
-            n_prompt = prompt_tokens(part.model, asked.messages) + (0 if answer else longest_tokens)
+            n_prompt = prompt_tokens(part.model, asked.messages) + more
             n_answer = int(_options(asker, asked)["max_completion_tokens"])
             found.append(Asked(model=part.model, prompt_tokens=n_prompt, answer_tokens=n_answer))
     return found
 
 
-def _question_about(grader: ScoreModel | LabelModel, question: Question, answer: Answer) -> ModelQuestion | None:
+def _question_about(grader: ScoreModel | LabelModel, question: Question, answer: Answer | None) -> ModelQuestion | None:
     """What the grader asks; None if a variable is missing, so that it asks nothing."""
     try:
-        return question_of(grader, item=question.item, sample=sample_of(answer).namespace())
+        return question_of(grader, item=question.item, sample=sample_of(answer).namespace() if answer else None)
     except TemplateError:
         return None
+
+
+def _answer_tokens(grader: ScoreModel | LabelModel, longest_tokens: int) -> int:
+    """How many tokens an answer that is not known yet takes at most where the grader shows it."""
+    names = [name for text in grader.texts() for name in variables_of(text) if name.startswith("sample")]
+    as_json = _AS_JSON_TIMES * longest_tokens + _AS_JSON_TOKENS
+    return sum(longest_tokens if name == "sample.output_text" else as_json for name in names)
 
 
 def _options(asker: Asker, question: ModelQuestion) -> dict[str, Any]:

@@ -17,6 +17,8 @@ Verdict = Literal["A", "B", "tie"]
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 OPTIONS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 8}
+_QUOTED_TIMES = 2
+"""How much longer an answer may be as a string in JSON, with what is escaped in it."""
 _INSTRUCTION = (
     "You are an impartial judge. You are shown a conversation, a reference answer, and two answers, A and B. Decide "
     "which of the two is closer to the reference in what it says and in its form. Length and order mean nothing. "
@@ -62,7 +64,7 @@ def to_ask(
     return [
         Asked(
             model=by,
-            prompt_tokens=prompt_tokens(by, messages) + n_unknown * longest_tokens,
+            prompt_tokens=prompt_tokens(by, messages) + n_unknown * _QUOTED_TIMES * longest_tokens,
             answer_tokens=int(OPTIONS["max_tokens"]),
         )
         for messages in _both_orders(question, first, other)

@@ -57,7 +57,7 @@ class ReplyError(ValueError):
 
 
 def question_of(
-    grader: ScoreModel | LabelModel, *, item: Mapping[str, Any], sample: Mapping[str, Any]
+    grader: ScoreModel | LabelModel, *, item: Mapping[str, Any], sample: Mapping[str, Any] | None
 ) -> ModelQuestion:
     """Return what to ask; see `templates.fill` for `item`, `sample` and what is raised."""
     filled = [{"role": each.role, "content": fill(each.text(), item=item, sample=sample)} for each in grader.input]

@@ -66,13 +66,13 @@ def variables_of(text: str) -> list[str]:
     return found
 
 
-def fill(text: str, *, item: Mapping[str, Any], sample: Mapping[str, Any]) -> str:
+def fill(text: str, *, item: Mapping[str, Any], sample: Mapping[str, Any] | None) -> str:
     """Return the text with its variables filled in; values that are not text become JSON.
 
     Args:
         text: Text with `{{ ... }}`.
         item: The example's fields.
-        sample: `Sample.namespace()`.
+        sample: `Sample.namespace()`; None while there is no answer yet, whose places stay empty.
 
     Raises:
         TemplateError: A variable is not there.
@@ -82,10 +82,12 @@ def fill(text: str, *, item: Mapping[str, Any], sample: Mapping[str, Any]) -> st
     return _PLACE.sub(lambda match: _shown(_value(match[1].strip(), roots)), text)
 
 
-def _value(name: str, roots: Mapping[str, Mapping[str, Any]]) -> Any:
+def _value(name: str, roots: Mapping[str, Mapping[str, Any] | None]) -> Any:
     root = "item" if name.startswith("item") else "sample"
     rest = name[len(root) :]
     value: Any = roots[root]
+    if value is None:
+        return ""
     step = None
     try:
         for step in _STEP.finditer(rest):
