@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ftclient.approaches import training
 from ftclient.approaches.asks import Ask, asks_of, options_of
 from ftclient.approaches.audience import SILENT, Audience
-from ftclient.approaches.budget import check_budget, priced_as
+from ftclient.approaches.budget import check_budget, limit_of, priced_as
 from ftclient.approaches.leaks import count_seen
 from ftclient.approaches.library import Library
 from ftclient.approaches.outcome import Outcomes
@@ -58,7 +58,7 @@ def compare(
         audience: Told how it goes on.
 
     Raises:
-        BudgetError: It may cost more than was allowed; nothing was trained or asked.
+        BudgetError: It may cost more than was allowed, or the limit is no amount; nothing was trained or asked.
         DataError: A file or the documents cannot be used.
         JobFailedError: A job failed.
         UnsupportedError: An approach that was asked for by name is not possible here.
@@ -86,6 +86,7 @@ class _Run:
         self._train = train
         self._model = model
         self._wishes = wishes
+        self._limit = limit_of(client.host, wishes.max_cost_usd)
         self._audience = audience
         self._questions = questions_of(test)
         self._examples = questions_of(train)
@@ -121,10 +122,9 @@ class _Run:
 
     def check_budget(self, plans: Mapping[ApproachName, Plan]) -> None:
         """Refuse what may cost more than was allowed."""
-        limit = self._wishes.max_cost_usd
-        if limit is None or self._client.host.is_local:
-            return
-        check_budget(self._client, list(plans.values()), self._asked(plans), limit=limit, what="the comparison")
+        if self._limit is not None:
+            asked = self._asked(plans)
+            check_budget(self._client, list(plans.values()), asked, limit=self._limit, what="the comparison")
 
     def train(self, name: ApproachName, plan: Plan) -> Trained:
         """Run a job to its end."""

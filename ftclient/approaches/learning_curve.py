@@ -12,7 +12,7 @@ from rich.jupyter import JupyterMixin
 
 from ftclient.approaches import leaks, training
 from ftclient.approaches.audience import SILENT, Audience
-from ftclient.approaches.budget import check_budget, priced_as
+from ftclient.approaches.budget import check_budget, limit_of, priced_as
 from ftclient.approaches.wishes import TITLES, TRAINED, ApproachName, Wishes
 from ftclient.data import Dataset
 from ftclient.errors import UnsupportedError
@@ -22,6 +22,8 @@ from ftclient.evaluate.questions import Question, questions_of
 from ftclient.evaluate.task import task_of
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from rich.console import RenderableType
 
     from ftclient.client import Client
@@ -117,11 +119,13 @@ def learning_curve(
         audience: Told how it goes on.
 
     Raises:
-        BudgetError: Training and answers may cost more than was allowed; nothing was trained.
+        BudgetError: Training and answers may cost more than was allowed, or the limit is no amount in dollars;
+            nothing was trained.
         UnsupportedError: The host or the data do not allow this way of training.
         ValueError: There are fewer than two different parts of at least ten examples, or not one way of training.
     """
     wishes = wishes or Wishes()
+    limit = limit_of(client.host, wishes.max_cost_usd)
     approach, questions = approach_of(wishes.approaches), questions_of(test)
     why_not = training.why_not(client.host, approach, task_of(questions))
     if why_not is not None:
@@ -133,7 +137,8 @@ def learning_curve(
             f"Left out: {n_left} of the fractions, equal to others or of fewer than {_LEAST_EXAMPLES} examples."
         )
     plans = [training.plan(client, approach, part, model=model, wishes=wishes) for part in parts]
-    _check_budget(client, plans, questions, wishes)
+    if limit is not None:
+        _check_budget(client, plans, questions, wishes, limit=limit)
     audience.agree(plans)
     models = []
     for part, plan in zip(parts, plans, strict=True):
@@ -181,11 +186,10 @@ def nested(train: Dataset, fractions: Sequence[float], *, seed: int) -> list[Dat
     return [Dataset([examples[place] for place in sorted(order[:size])]) for size in sizes]
 
 
-def _check_budget(client: Client, plans: Sequence[Plan], questions: Sequence[Question], wishes: Wishes) -> None:
+def _check_budget(
+    client: Client, plans: Sequence[Plan], questions: Sequence[Question], wishes: Wishes, *, limit: Decimal
+) -> None:
     """Refuse what may cost more than was allowed: each of the models is asked every question."""
-    limit = wishes.max_cost_usd
-    if limit is None or client.host.is_local:
-        return
     longest = int(evaluation.Wishes(max_tokens=wishes.max_tokens).options(questions)["max_tokens"])
     asked = [
         spending.Asked(
