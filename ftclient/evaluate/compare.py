@@ -105,7 +105,7 @@ class Comparison(JupyterMixin):
     leads: bool = False
     """Whether models are compared by the first of `extra`, and not by the task's first metric."""
     notes: Sequence[str] = ()
-    """What went wrong on the way, in words: answers that a grader could not grade."""
+    """What went wrong on the way, in words: answers that a grader could not grade, figures that were left out."""
     costs_usd: Mapping[str, Decimal | None] = field(default_factory=dict)
     """What each model's answers cost."""
 

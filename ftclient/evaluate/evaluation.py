@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from ftclient.evaluate.compare import Comparison, Measured
 from ftclient.evaluate.grade_answers import check_worked, complaint, graded, to_ask
 from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, require_sandbox
 from ftclient.evaluate.questions import Answer, Question, questions_of
-from ftclient.evaluate.scoring import can_score, scored
+from ftclient.evaluate.scoring import can_score, likelihoods
 from ftclient.evaluate.spending import Asked, Spending
 from ftclient.evaluate.store import AnswerStore
-from ftclient.evaluate.task import PERPLEXITY, Task, metric_of, task_of
+from ftclient.evaluate.task import Task, metric_of, task_of
 from ftclient.hosts import Host
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ class Wishes:
     judge: str | None = None
     """A model that says whose answers it prefers: each further model's, or the first's."""
     perplexity: bool | None = None
-    """How likely each model finds the expected answers (the local backend only); None: for free text."""
+    """How likely each model finds the expected answers (the local backend only).
+
+    None: for free text and facts, where all of them can be read.
+    """
     max_cost_usd: Decimal | float | str | None = None
     """Refuse if it may cost more, or nobody knows what it costs."""
     fresh: bool = False
@@ -175,9 +179,11 @@ class _Run:
             extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
             extra.append(self._judged(asker, self.wishes.judge, given))
-        if can_score(asker, self._host, self.models, self.task, wanted=self.wishes.perplexity):
-            likely = {model: scored(openai, self._host, model, self.questions) for model in self.models}
-            extra.append(Measured(metric=PERPLEXITY, values=likely))
+        wanted = self.wishes.perplexity
+        if can_score(asker, self._host, self.models, self.task, wanted=wanted):
+            likely, left_out = likelihoods(openai, self._host, self.models, self.questions, is_wanted=bool(wanted))
+            extra += [likely] if likely else []
+            notes += left_out
         return Comparison(
             questions=self.questions,
             given=given,
@@ -250,8 +256,10 @@ def _grader_of(wishes: Wishes) -> Grader | None:
 
 def _with_rest(error: BackendError, run: _Run) -> BackendError:
     """The error, with what is kept."""
-    kept = f"{error} {run.n_done:,} of {run.n_all:,} are done and kept: the same call goes on from there."
-    return type(error)(kept, *error.args[1:])
+    kept = f"{error} {run.n_done:,} of {run.n_all:,} are done and kept"
+    # What a host refuses as wrong it refuses again.
+    rest = "" if error.status_code == HTTPStatus.BAD_REQUEST else ": the same call goes on from there"
+    return type(error)(f"{kept}{rest}.", *error.args[1:])
 
 
 def _all_text(question: Question) -> str:
