@@ -13,6 +13,7 @@ from local_backend.api.bodies import Body
 from local_backend.api.errors import ApiError, model_not_found, not_found
 from local_backend.models import CATALOGUE, forget, stored
 from local_backend.names import ORGANIZATION, is_id, is_tuned
+from local_backend.store.models import ModelInUseError
 from local_backend.store.paging import Page
 from local_backend.store.tables import PermissionRow
 
@@ -54,8 +55,7 @@ def retrieve(model: str, here: Here) -> JSONResponse:
 def delete(model: str, here: Here) -> JSONResponse:
     """Delete a tuned model with its files, or the downloaded weights of a base model."""
     if is_tuned(model):
-        if not here.models.delete(model):
-            raise model_not_found(model)
+        _delete_tuned(model, here)
     else:
         ref = here.find_model(model)
         if ref.tuned_dir is not None:
@@ -95,6 +95,15 @@ def delete_permission(checkpoint: str, permission_id: str, here: Here) -> JSONRe
     if not is_id(permission_id, "cp_") or not here.permissions.delete(checkpoint, permission_id):
         raise not_found("Permission", permission_id)
     return JSONResponse({"id": permission_id, "object": "checkpoint.permission", "deleted": True})
+
+
+def _delete_tuned(model: str, here: Backend) -> None:
+    try:
+        found = here.models.delete(model)
+    except ModelInUseError as error:
+        raise ApiError(str(error), param="model", code="model_in_use") from error
+    if not found:
+        raise model_not_found(model)
 
 
 def _forget_weights(base: str, here: Backend) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from local_backend.names import checkpoint_name, new_id
+from local_backend.names import checkpoint_name, is_tuned, new_id
 from local_backend.store.database import now
 from local_backend.store.events import add_event
 from local_backend.store.tables import CheckpointRow, JobRow, ModelRow
@@ -19,6 +19,9 @@ KEPT_CHECKPOINTS = 3
 
 ONLY_REPEATS = ("training_diverged", "nothing_trained")
 """Errors that a job would meet again at the same step, so that it does not go on."""
+
+SAY_ANEW = ("base_model_changed", "resume_point_unreadable")
+"""Errors whose text says to start anew: only if what has changed since is put back can the job go on."""
 
 
 def resume_point(folder: Path) -> tuple[int, int] | None:
@@ -32,10 +35,26 @@ def resume_point(folder: Path) -> tuple[int, int] | None:
         return resume_point(folder)
 
 
-def way_on(code: str | None, folder: Path) -> int | None:
+def way_on(session: Session, job: JobRow, *, code: str | None, folder: Path) -> int | None:
     """The step that a job which failed with an error of this code can go on from; None: there is none."""
     point = resume_point(folder)
-    return None if point is None or code in ONLY_REPEATS else point[0]
+    return None if point is None or code in ONLY_REPEATS or not has_start(session, job) else point[0]
+
+
+def has_start(session: Session, job: JobRow) -> bool:
+    """Whether the model that a job starts from is still there; a tuned one may have been deleted."""
+    if not is_tuned(job.model):
+        return True
+    return session.scalar(select(ModelRow.seq).where(ModelRow.id == job.model, ModelRow.deleted.is_(False))) is not None
+
+
+def best_so_far(session: Session, job: JobRow) -> CheckpointRow | None:
+    """The checkpoint that a job which keeps its best epoch would end with if none got better; None: it keeps none."""
+    if not (job.local.get("evaluation") or {}).get("keep_best"):
+        return None
+    rows = session.scalars(select(CheckpointRow).where(CheckpointRow.job_id == job.id).order_by(CheckpointRow.seq))
+    known = [row for row in rows if row.metrics.get("full_valid_loss") is not None]
+    return min(known, key=lambda row: (row.metrics["full_valid_loss"], row.step_number), default=None)
 
 
 def add_checkpoint(
@@ -98,11 +117,12 @@ def add_model(session: Session, name: str, *, base: str, job: JobRow, model_dir:
 
 def with_advice(session: Session, job: JobRow, error: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
     """The error of a job that fails now, whose text also says what is left of the job: a model, a way to go on."""
-    query = select(CheckpointRow).where(CheckpointRow.job_id == job.id, CheckpointRow.model.is_not(None))
-    last = session.scalar(query.order_by(CheckpointRow.step_number.desc()).limit(1))
-    step = way_on(error.get("code"), folder)
+    query = select(CheckpointRow).join(ModelRow, ModelRow.id == CheckpointRow.model)
+    there = query.where(CheckpointRow.job_id == job.id, ModelRow.deleted.is_(False))
+    last = session.scalar(there.order_by(CheckpointRow.step_number.desc()).limit(1))
+    step = way_on(session, job, code=error.get("code"), folder=folder)
     told = [str(error["message"])]
-    if step is not None:
+    if step is not None and error.get("code") not in SAY_ANEW:
         told.append(f"Go on from step {step} with `ftclient resume {job.id}`.")
     if last is not None:
         told.append(f"The model as it was after step {last.step_number} can be used: {last.model}")

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from local_backend.names import new_id
 from local_backend.store.answers import Idempotency, earlier_answer, keep_answer
 from local_backend.store.blobs import blob_path
-from local_backend.store.checkpoints import show_all, way_on
+from local_backend.store.checkpoints import has_start, show_all, way_on
 from local_backend.store.database import Store, now
 from local_backend.store.events import add_event
 from local_backend.store.files import UNFINISHED
@@ -167,14 +167,18 @@ class Jobs:
         """
         with self._store.write() as session:
             row = _in_status(session, job_id, ("paused", "failed"))
-            if row.status == "failed":
-                self._check_way_on(row)
+            self._check_way_on(session, row)
             row.status, row.attempts, row.error, row.finished_at = "queued", 0, None, None
             add_event(session, job_id, "Fine-tuning job resumed")
             return row
 
-    def _check_way_on(self, row: JobRow) -> None:
-        if way_on((row.error or {}).get("code"), self._store.jobs / row.id) is None:
+    def _check_way_on(self, session: Session, row: JobRow) -> None:
+        if not has_start(session, row):
+            reason = "the model that it starts from was deleted. Start another with `ftclient train`."
+            raise WrongStatusError(row.id, row.status, reason)
+        if row.status == "paused":
+            return
+        if way_on(session, row, code=(row.error or {}).get("code"), folder=self._store.jobs / row.id) is None:
             reason = "it has no resume point to go on from. Start it again with `ftclient train`."
             raise WrongStatusError(row.id, row.status, reason)
         contents = filter(None, (row.training_sha256, row.validation_sha256))

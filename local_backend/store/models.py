@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from local_backend.names import new_id
+from local_backend.store.checkpoints import best_so_far
 from local_backend.store.database import Store, now
+from local_backend.store.files import UNFINISHED
 from local_backend.store.paging import Page, page
-from local_backend.store.tables import ModelRow, PermissionRow
+from local_backend.store.tables import JobRow, ModelRow, PermissionRow
+
+
+class ModelInUseError(Exception):
+    """A job that has not ended needs the model; the text says which, and what to do."""
 
 
 class Models:
@@ -36,17 +43,37 @@ class Models:
             return session.scalars(select(ModelRow).where(ModelRow.deleted.is_(False)).order_by(ModelRow.seq)).all()
 
     def delete(self, name: str) -> bool:
-        """Delete a tuned model with its files; False: there is none of this name."""
+        """Delete a tuned model with its files; False: there is none of this name.
+
+        Raises:
+            ModelInUseError: A job that has not ended starts from it, or may end with it.
+        """
         with self._store.write() as session:
             row = session.scalar(select(ModelRow).where(ModelRow.id == name, ModelRow.deleted.is_(False)))
             if row is None:
                 return False
+            _check_unneeded(session, row)
             row.deleted = True
             same_dir = select(ModelRow.seq).where(ModelRow.model_dir == row.model_dir, ModelRow.deleted.is_(False))
             unused = None if session.scalar(same_dir.where(ModelRow.id != name)) else Path(row.model_dir)
         if unused is not None and unused.is_relative_to(self._store.jobs):
             shutil.rmtree(unused, ignore_errors=True)
         return True
+
+
+def _check_unneeded(session: Session, model: ModelRow) -> None:
+    """Failed jobs do not count: to delete what they need is a way to give them up."""
+    job = session.scalar(select(JobRow).where(JobRow.model == model.id, JobRow.status.in_(UNFINISHED)).limit(1))
+    if job is not None:
+        raise ModelInUseError(f"Job {job.id} ({job.status}) starts from {model.id}. {_LET_IT_END}")
+    maker = session.scalar(select(JobRow).where(JobRow.id == model.job_id, JobRow.status.in_(UNFINISHED)))
+    best = None if maker is None else best_so_far(session, maker)
+    if maker is not None and best is not None and best.model_dir == model.model_dir:
+        text = f"Job {maker.id} ({maker.status}) ends with {model.id} unless another epoch is better. {_LET_IT_END}"
+        raise ModelInUseError(text)
+
+
+_LET_IT_END = "Let it end, or cancel it, before you delete the model."
 
 
 class Permissions:

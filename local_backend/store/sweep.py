@@ -79,8 +79,12 @@ def _without_way_on(session: Session, job: JobRow, jobs: Path) -> list[Path]:
         select(JobRow).where(JobRow.status == "failed").order_by(JobRow.finished_at.desc(), JobRow.seq.desc())
     )
     found = [row for row in failed if (jobs / row.id / "resume").is_dir()]
-    going_on = [row for row in found if way_on((row.error or {}).get("code"), jobs / row.id) is not None]
+    going_on = [row for row in found if _can_go_on(session, row, jobs / row.id)]
     return [jobs / row.id for row in found if row not in going_on[:KEPT_RESUME_POINTS]]
+
+
+def _can_go_on(session: Session, job: JobRow, folder: Path) -> bool:
+    return way_on(session, job, code=(job.error or {}).get("code"), folder=folder) is not None
 
 
 def _age_s(path: Path) -> float:
