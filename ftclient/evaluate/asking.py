@@ -9,6 +9,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ftclient.errors import BackendError, RateLimitError, UnavailableError
+from ftclient.evaluate.chat import choice_of
+from ftclient.evaluate.halves import without_halves
 from ftclient.evaluate.pace import Pace, Pause
 from ftclient.evaluate.questions import Answer, calls_of
 from ftclient.evaluate.store import AnswerStore, key_of
@@ -18,6 +20,7 @@ from ftclient.wire import asked_pause_s, errors_of
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.chat import ChatCompletion
+    from openai.types.chat.chat_completion import Choice
 
 LOCAL_WORKERS = 64
 """Questions under way at once at the local backend: as many texts as it computes together."""
@@ -169,11 +172,11 @@ class Asker:
 
     def _once(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
         started = time.perf_counter()
-        wanted: dict[str, Any] = {**self._fitting(model, options), "messages": list(messages)}
+        wanted: dict[str, Any] = {**self._fitting(model, options), "messages": without_halves(list(messages))}
         with errors_of(self._host):
             completion = self._openai.chat.completions.create(model=model, **wanted)
         self._pace.went_well()
-        return _answer_of(completion, time.perf_counter() - started)
+        return _answer_of(completion, choice_of(completion, self._host), time.perf_counter() - started)
 
     def _fitting(self, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as this model takes them: reasoning models name the longest answer otherwise, and have no 0."""
@@ -235,9 +238,8 @@ def _watch(futures: Sequence[Future[Any]], done: Callable[[], None]) -> None:
             done()
 
 
-def _answer_of(completion: ChatCompletion, seconds: float) -> Answer:
-    choice, usage = completion.choices[0], completion.usage
-    message = choice.message.to_dict(mode="json")
+def _answer_of(completion: ChatCompletion, choice: Choice, seconds: float) -> Answer:
+    message, usage = choice.message.to_dict(mode="json"), completion.usage
     return Answer(
         text=choice.message.content or "",
         calls=calls_of(message),

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ftclient.errors import BackendError
 from ftclient.hosts import Host
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
     from openai import OpenAI
+    from openai.types.chat import ChatCompletion
+    from openai.types.chat.chat_completion import Choice
 
 Prompt = str | Sequence[Mapping[str, Any]]
 """What the user says, or a whole conversation as messages."""
@@ -22,10 +25,27 @@ def messages_of(prompt: Prompt, *, system: str | None = None) -> list[dict[str, 
 
 
 def answer(openai: OpenAI, host: Host, model: str, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> str:
-    """Return the model's answer as text ("" when it says nothing, as with tool calls)."""
+    """Return the model's answer as text ("" when it says nothing, as with tool calls).
+
+    Raises:
+        BackendError: The host refused or failed.
+    """
     with errors_of(host):
         completion = openai.chat.completions.create(model=model, messages=cast("Any", messages), **options)
-    return completion.choices[0].message.content or ""
+    return choice_of(completion, host).message.content or ""
+
+
+def choice_of(completion: ChatCompletion, host: Host) -> Choice:
+    """Return the first answer of a completion.
+
+    Raises:
+        BackendError: There is none.
+    """
+    choice = completion.choices[0] if completion.choices else None
+    # Neither can be None by the client's types, but some hosts send it in place of an error.
+    if choice is None or cast("Any", choice.message) is None:
+        raise BackendError(f"{host.title[0].upper()}{host.title[1:]} sent an answer without a message.")
+    return choice
 
 
 def pieces(

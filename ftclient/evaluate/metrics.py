@@ -12,8 +12,10 @@ from typing import Any
 from ftclient.evaluate.graders.similarity import words
 from ftclient.evaluate.questions import Answer, Call, Question
 
-_FINAL_NUMBER = re.compile(r"####\s*(-?[\d,]+(?:\.\d+)?)\s*$")
+_FINAL_NUMBER = re.compile(r"####\s*(-?\d[\d,]*(?:\.\d+)?)\s*$")
 _ANY_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_MOST_DEPTH = 100
+"""JSON nested beyond it is taken for none: Python's own stack ends a little later."""
 _DRESS = " \"'`“”「」.。"
 _WRITTEN_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
@@ -31,13 +33,13 @@ def is_json(text: str) -> bool:
 def same_json(answer: str, expected: str) -> bool:
     """Whether two texts hold the same JSON value, however it is written."""
     value = _json(answer)
-    return value is not None and _same(value, _json(expected))
+    return value is not None and _as_text(value) == _as_text(_json(expected))
 
 
 def fields_right(answer: str, expected: str) -> float:
     """Return the share of the expected JSON's values that the answer has at the same place, of 1."""
     wanted, found = dict(_leaves(_json(expected))), dict(_leaves(_json(answer)))
-    hits = sum(path in found and _same(found[path], value) for path, value in wanted.items())
+    hits = sum(path in found and _as_text(found[path]) == _as_text(value) for path, value in wanted.items())
     return hits / len(wanted) if wanted else float(same_json(answer, expected))
 
 
@@ -155,22 +157,34 @@ def _sorted_calls(calls: Sequence[Call]) -> list[tuple[str, str]]:
 
 def _canonical(arguments: str) -> str:
     value = _json(arguments)
-    return arguments if value is None else json.dumps(_numbers_alike(value), sort_keys=True)
-
-
-def _numbers_alike(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _numbers_alike(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_numbers_alike(each) for each in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return arguments if value is None else _as_text(value)
 
 
 def _json(text: str) -> Any:
+    """The JSON value of a text, in which 1 and 1.0 are alike; None if there is none."""
     try:
-        return json.loads(text)
+        return _numbers_alike(json.loads(text))
     except (ValueError, RecursionError):
         return None
+
+
+def _numbers_alike(value: Any, depth: int = 0) -> Any:
+    if depth > _MOST_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, Mapping):
+        return {key: _numbers_alike(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_numbers_alike(each, depth + 1) for each in value]
+    return _number(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _number(value: int) -> float:
+    """The number as a float, if that is exact."""
+    try:
+        found = float(value)
+    except OverflowError:
+        return value
+    return found if found == value else value
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
@@ -181,6 +195,6 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
     return [] if value is None and not path else [(path, value)]
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Equal as JSON: 1 and 1.0 are, 1 and true are not."""
-    return json.dumps(_numbers_alike(a), sort_keys=True) == json.dumps(_numbers_alike(b), sort_keys=True)
+def _as_text(value: Any) -> str:
+    """Equal for what is equal as JSON: a number is no truth value."""
+    return json.dumps(value, sort_keys=True)

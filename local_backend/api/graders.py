@@ -21,6 +21,7 @@ from ftclient.evaluate.graders import (
     parse_grader,
     require_sandbox,
 )
+from ftclient.evaluate.halves import without_halves
 from local_backend.api.backend import Backend, Here
 from local_backend.api.bodies import Body
 from local_backend.api.chat_requests import CreateChat
@@ -51,7 +52,7 @@ class RunBody(Body):
 def validate(body: ValidateBody) -> JSONResponse:
     """Answer with the grader if it can work, else with 400 and what is wrong."""
     _parse(body.grader)
-    return JSONResponse({"grader": body.grader})
+    return JSONResponse(without_halves({"grader": body.grader}))
 
 
 @router.post("/run")
@@ -66,7 +67,7 @@ def run(body: RunBody, here: Here) -> JSONResponse:
     except MissingDependencyError as error:
         text = f"The server needs further packages for this grader. Install them with: {error}"
         raise ApiError(text, param="grader", code="grader_not_available") from error
-    return JSONResponse(found.to_json(grader))
+    return JSONResponse(without_halves(found.to_json(grader)))
 
 
 def _parse(value: dict[str, Any]) -> Grader:

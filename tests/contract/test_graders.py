@@ -103,6 +103,27 @@ def test_a_python_grader_is_run_where_it_can_be_shut_in(graders):
     assert failed.python_grader_runtime_error_details.startswith("KeyError: 'longest' (line 2")
 
 
+def test_halves_of_surrogate_pairs_in_an_error_are_shown_as_what_stands_for_them(graders):
+    try:
+        require_sandbox()
+    except UnsupportedError:
+        pytest.skip("python graders are refused here")
+    source = 'def grade(sample, item):\n    raise ValueError("half \\ud83d")'
+    found = run(graders, {"type": "python", "name": "half", "source": source}, "Paris")
+    assert "half \ufffd" in found.metadata.errors.python_grader_runtime_error_details
+
+
+def test_a_formula_without_a_value_is_told(graders):
+    multi = {
+        "type": "multi",
+        "name": "m",
+        "graders": {"exact": CHECK},
+        "calculate_output": "floor(1e200) * ceil(1e200)",
+    }
+    found = run(graders, multi, "Paris", answer="Paris")
+    assert (found.reward, found.metadata.errors.other_error) == (0.0, True)
+
+
 @pytest.mark.parametrize("grader", [CHECK, ASKED, {**CHECK, "operation": "ilike"}])
 def test_a_grader_that_can_work_is_valid(graders, grader):
     assert graders.validate(grader=grader).grader.name == grader["name"]

@@ -62,12 +62,12 @@ class Formula:
             FormulaError: It has none for these values (division by zero, the root of a negative number, overflow).
         """
         try:
-            found = self._value(values)
+            found = float(self._value(values))  # rounding gives whole numbers of any size
         except (ArithmeticError, ValueError) as error:
             raise FormulaError(f"the formula has no value here: {error}") from error
-        if isinstance(found, complex) or not math.isfinite(found):
+        if not math.isfinite(found):
             raise FormulaError("the formula has no value here: the result is not a finite number")
-        return float(found)
+        return found
 
 
 class _Parser:
