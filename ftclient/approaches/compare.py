@@ -72,8 +72,13 @@ def compare(
             audience.agree(list(plans.values()))
         trained = {name: run.train(name, plan) for name, plan in plans.items()}
         store = stack.enter_context(AnswerStore(client.home))
-        asker = Asker(client.openai, client.host, store, tell=audience.tell)
-        return run.outcomes(asker, trained)
+        return training.ask_trained(
+            client,
+            trained,
+            lambda models: run.outcomes(Asker(client.openai, client.host, store, tell=audience.tell), models),
+            again=lambda name: run.train(name, plans[name], skip_deleted=True),
+            tell=audience.tell,
+        )
 
 
 class _Run:
@@ -126,10 +131,10 @@ class _Run:
             asked = self._asked(plans)
             check_budget(self._client, list(plans.values()), asked, limit=self._limit, what="the comparison")
 
-    def train(self, name: ApproachName, plan: Plan) -> Trained:
-        """Run a job to its end."""
+    def train(self, name: ApproachName, plan: Plan, *, skip_deleted: bool = False) -> Trained:
+        """Run a job to its end, or find the one that has run; `skip_deleted` only if its model is still there."""
         self._audience.tell(f"Training: {TITLES[name]}")
-        return training.run(self._client, name, plan, follow=self._audience.follow)
+        return training.run(self._client, name, plan, follow=self._audience.follow, skip_deleted=skip_deleted)
 
     def outcomes(self, asker: Asker, trained: Mapping[ApproachName, Trained]) -> Outcomes:
         """Ask by all approaches."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.jupyter import JupyterMixin
@@ -13,6 +14,7 @@ from rich.jupyter import JupyterMixin
 from ftclient.approaches import leaks, training
 from ftclient.approaches.audience import SILENT, Audience
 from ftclient.approaches.budget import check_budget, limit_of, priced_as
+from ftclient.approaches.training import Trained
 from ftclient.approaches.wishes import TITLES, TRAINED, ApproachName, Wishes
 from ftclient.data import Dataset
 from ftclient.errors import UnsupportedError
@@ -140,16 +142,27 @@ def learning_curve(
     if limit is not None:
         _check_budget(client, plans, questions, wishes, limit=limit)
     audience.agree(plans)
-    models = []
-    for part, plan in zip(parts, plans, strict=True):
-        audience.tell(f"Training on {len(part)} examples: {TITLES[approach]}")
-        models.append(training.run(client, approach, plan, follow=audience.follow).model)
-    audience.tell("Asking")
-    comparison = client.evaluate(
-        test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress, tell=audience.tell
+
+    def train_on(place: int, *, skip_deleted: bool = False) -> Trained:
+        audience.tell(f"Training on {len(parts[place])} examples: {TITLES[approach]}")
+        return training.run(client, approach, plans[place], follow=audience.follow, skip_deleted=skip_deleted)
+
+    def ask(trained: Mapping[int, Trained]) -> Comparison:
+        audience.tell("Asking")
+        models = [each.model for each in trained.values()]
+        return client.evaluate(
+            test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress, tell=audience.tell
+        )
+
+    comparison = training.ask_trained(
+        client,
+        {place: train_on(place) for place in range(len(parts))},
+        ask,
+        again=partial(train_on, skip_deleted=True),
+        tell=audience.tell,
     )
     n_seen = leaks.count_seen(questions_of(parts[-1]), questions)
-    return _curve(comparison, approach, [len(part) for part in parts], models, n_seen=n_seen)
+    return _curve(comparison, approach, [len(part) for part in parts], n_seen=n_seen)
 
 
 def approach_of(names: Sequence[ApproachName] | None) -> ApproachName:
@@ -203,10 +216,8 @@ def _check_budget(
     check_budget(client, plans, asked, limit=limit, what="the learning curve")
 
 
-def _curve(
-    comparison: Comparison, approach: ApproachName, sizes: Sequence[int], models: Sequence[str], *, n_seen: int
-) -> LearningCurve:
-    main = comparison.main
+def _curve(comparison: Comparison, approach: ApproachName, sizes: Sequence[int], *, n_seen: int) -> LearningCurve:
+    main, models = comparison.main, list(comparison.given)
     figures = {score.model: score.figures[main.metric.name] for score in comparison.scores}
     points = [Point(n_examples=n, model=model, figure=figures[model]) for n, model in zip(sizes, models, strict=True)]
     _, p_value = stats.paired_bootstrap(main.values[models[-2]], main.values[models[-1]], main.metric.total)

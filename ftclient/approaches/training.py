@@ -1,21 +1,23 @@
-"""The approaches that train: a job each, found again by the next call."""
+"""The approaches that train: a job each, found again by the next call, and run again where its model was deleted."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeVar
 
 from ftclient.approaches.wishes import ApproachName, Wishes
 from ftclient.data import Dataset
-from ftclient.errors import FtclientError, JobNotFoundError
+from ftclient.errors import BackendError, FtclientError, JobNotFoundError
 from ftclient.evaluate.task import Task
 from ftclient.hosts import Host
 from ftclient.jobs.local_options import Full, Head, LocalOptions, LoRA, Tune
 from ftclient.jobs.methods import Supervised
+from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 _TUNES: dict[ApproachName, Tune] = {"head": Head(), "lora": LoRA(), "full": Full()}
 _MOST_TRIES = 20
+_LISTING = ("openai", "azure")
+"""Hosts that are known to list tuned models until they are deleted."""
+
+_Key = TypeVar("_Key")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +74,29 @@ def plan(client: Client, name: ApproachName, train: Dataset, *, model: str, wish
     )
 
 
-def run(client: Client, name: ApproachName, planned: Plan, *, follow: Callable[[Job], FineTuningJob]) -> Trained:
+def run(
+    client: Client,
+    name: ApproachName,
+    planned: Plan,
+    *,
+    follow: Callable[[Job], FineTuningJob],
+    skip_deleted: bool = False,
+) -> Trained:
     """Start the job, or find the one that an earlier call started, and wait for its end.
+
+    Args:
+        client: Where it is trained.
+        name: The approach.
+        planned: The job.
+        follow: Waits for the end.
+        skip_deleted: An earlier job whose model was deleted does not count; the next one takes its place.
 
     Raises:
         JobFailedError: It failed.
     """
     from ftclient.jobs.job import failure
 
-    job = _job(client, planned, _run_id(client, name, planned))
+    job = _job(client, planned, _run_id(client, name, planned), skip_deleted=skip_deleted)
     ended = follow(job)
     if ended.status != "succeeded" or not ended.fine_tuned_model:
         raise failure(ended)
@@ -88,21 +109,72 @@ def run(client: Client, name: ApproachName, planned: Plan, *, follow: Callable[[
     )
 
 
-def _job(client: Client, planned: Plan, run_id: str) -> Job:
+def ask_trained(
+    client: Client,
+    trained: Mapping[_Key, Trained],
+    ask: Callable[[Mapping[_Key, Trained]], _Made],
+    *,
+    again: Callable[[_Key], Trained],
+    tell: Callable[[str], None],
+) -> _Made:
+    """Ask the trained models; if one that has to answer was deleted since, train it again first.
+
+    Nothing is trained where all answers are at hand, nor at hosts that may not list tuned models at all.
+
+    Args:
+        client: Where they are asked.
+        trained: The models.
+        ask: Asks them.
+        again: Trains what the key names again.
+        tell: Told in words which models are gone.
+
+    Raises:
+        BackendError: A model does not answer, for whatever other reason, or not even the new one does.
+    """
+    try:
+        return ask(trained)
+    except BackendError as error:
+        is_missed = error.status_code == HTTPStatus.NOT_FOUND
+        gone = [key for key, each in trained.items() if is_missed and _is_deleted(client, each.model)]
+        if not gone:
+            raise
+    for key in gone:
+        tell(f"{trained[key].model} was deleted; a new model takes its place.")
+    return ask({**trained, **{key: again(key) for key in gone}})
+
+
+def _job(client: Client, planned: Plan, run_id: str, *, skip_deleted: bool) -> Job:
     """Return the job of this run id; where it came to nothing or is gone, that of the next one."""
     for number in range(1, _MOST_TRIES + 1):
-        job = _standing(client, planned, run_id if number == 1 else f"{run_id}-{number}")
+        job = _standing(client, planned, run_id if number == 1 else f"{run_id}-{number}", skip_deleted=skip_deleted)
         if job is not None:
             return job
-    raise FtclientError(f"{_MOST_TRIES} jobs of this comparison have failed; `ftclient jobs` shows why.")
+    raise FtclientError(f"{_MOST_TRIES} jobs of this comparison came to nothing; `ftclient jobs` shows why.")
 
 
-def _standing(client: Client, planned: Plan, run_id: str) -> Job | None:
+def _standing(client: Client, planned: Plan, run_id: str, *, skip_deleted: bool) -> Job | None:
     try:
         job = client.train(planned, run_id=run_id)
-        return job if job.refresh().status not in {"failed", "cancelled"} else None
+        latest = job.refresh()
     except JobNotFoundError:
         return None
+    came_to_nothing = latest.status in {"failed", "cancelled"}
+    model = latest.fine_tuned_model
+    is_deleted = skip_deleted and model is not None and _is_deleted(client, model)
+    return None if came_to_nothing or is_deleted else job
+
+
+def _is_deleted(client: Client, model: str) -> bool:
+    """Whether a host that lists tuned models has this one no more."""
+    host = client.host
+    if not host.is_local and host.name not in _LISTING:
+        return False
+    try:
+        with errors_of(host):
+            client.openai.models.retrieve(model)
+    except BackendError as error:
+        return error.status_code == HTTPStatus.NOT_FOUND
+    return False
 
 
 def _run_id(client: Client, name: ApproachName, planned: Plan) -> str:

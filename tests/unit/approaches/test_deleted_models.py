@@ -1,0 +1,94 @@
+"""Comparisons whose tuned models somebody has deleted: they are trained again where they have to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from ftclient import Client, Dataset, hosts
+from ftclient.approaches import Audience, LearningCurve, Outcomes, Wishes, compare, learning_curve
+from ftclient.approaches.training import ask_trained
+from ftclient.errors import BackendError
+from tests.unit.approaches.test_approaches import example
+
+MODEL = "smollm2-135m"
+TRAIN = Dataset([example(f"question {n}", f"answer {n}") for n in range(30)])
+TEST = Dataset([example("What does a card cost?", "5 euros"), example("Where is the door?", "In hall A")])
+OTHER = Dataset([example("Who has the key?", "Jo")])
+
+
+def compared(client: Client, test: Dataset = TEST, tell: Callable[[str], None] = print) -> Outcomes:
+    """The base model and LoRA."""
+    wishes = Wishes(approaches=("base", "lora"))
+    return compare(client, TRAIN, test, model=MODEL, wishes=wishes, audience=Audience(tell=tell))
+
+
+def tuned(client: Client) -> str:
+    """The model of the comparison's job."""
+    return compared(client).trained["lora"].model
+
+
+def test_a_model_that_was_deleted_is_trained_again_and_found_again(ft_client: Client) -> None:
+    told: list[str] = []
+    first = tuned(ft_client)
+    ft_client.delete_model(first)
+    second = compared(ft_client, tell=told.append)
+    assert second.trained["lora"].model != first
+    assert f"{first} was deleted; a new model takes its place." in told
+    assert compared(ft_client).trained == second.trained
+    assert len(ft_client.jobs()) == 2
+    ft_client.delete_model(second.trained["lora"].model)
+    assert tuned(ft_client) not in (first, second.trained["lora"].model)
+    assert len(ft_client.jobs()) == 3
+
+
+def test_of_a_learning_curve_only_the_models_that_were_deleted_are_trained_again(ft_client: Client) -> None:
+    def drawn() -> LearningCurve:
+        return learning_curve(ft_client, TRAIN, TEST, model=MODEL, fractions=(0.5, 1))
+
+    first = drawn()
+    ft_client.delete_model(first.points[0].model)
+    second, third = drawn(), drawn()
+    assert [point.n_examples for point in second.points] == [15, 30]
+    assert second.points[0].model != first.points[0].model
+    assert second.points[1].model == first.points[1].model
+    assert third.to_json() == second.to_json()
+    assert len(ft_client.jobs()) == 3
+
+
+@pytest.fixture
+def openai(ft_client: Client) -> Client:
+    """A client that goes by the rules of a host that charges."""
+    return Client(ft_client.openai, host=hosts.OPENAI, home=ft_client.home)
+
+
+def test_a_host_that_charges_trains_again_only_for_questions_that_were_not_answered(openai: Client) -> None:
+    first = tuned(openai)
+    openai.delete_model(first)
+    assert tuned(openai) == first, "all answers are at hand"
+    assert len(openai.jobs()) == 1
+    assert compared(openai, OTHER).trained["lora"].model != first
+    assert len(openai.jobs()) == 2
+
+
+def test_a_host_that_may_not_list_tuned_models_trains_nothing_again(ft_client: Client) -> None:
+    crusoe = Client(ft_client.openai, host=hosts.CRUSOE, home=ft_client.home)
+    crusoe.delete_model(tuned(crusoe))
+    with pytest.raises(BackendError, match="does not exist"):
+        compared(crusoe, OTHER)
+    assert len(crusoe.jobs()) == 1
+
+
+def test_what_a_host_does_not_know_besides_is_no_reason_to_train_again(ft_client: Client) -> None:
+    trained = compared(ft_client).trained
+    for status in (404, 400):
+
+        def refuse(_models: object, status: int = status) -> None:
+            raise BackendError("refused", status_code=status)
+
+        with pytest.raises(BackendError, match="refused"):
+            ask_trained(ft_client, trained, refuse, again=pytest.fail, tell=pytest.fail)
+    ft_client.delete_model(trained["lora"].model)
+    with pytest.raises(BackendError, match="refused"):
+        ask_trained(ft_client, trained, refuse, again=pytest.fail, tell=pytest.fail)
