@@ -253,3 +253,33 @@ def test_kept_states_are_read_again_though_the_disk_has_filled_since(tmp_path, b
     assert run(task, base, last).kind == "succeeded"
     assert last.facts["kept_frozen_bytes"] == 0
     assert "kept_blocks was 2 and is 0" in last.facts["resume_note"]
+
+
+def test_a_run_whose_best_epoch_was_deleted_meanwhile_ends_with_its_last_one_and_says_so(tmp_path, base, training):
+    """Its user may free room once it has failed, and go on."""
+    validation = write_jsonl(tmp_path / "others.jsonl", [chat(f"What is {w}?", w[::-1] + "!") for w in WORDS[:5]])
+    options = {"n_epochs": 6, "local": {"learning_rate": 0.2, "evaluation": {"keep_best": True}}}
+    whole = Recording()
+    run(task_of(tmp_path / "whole", training, validation=validation, **options), base, whole)
+    assert whole.best_step < 18
+    task = task_of(tmp_path / "job", training, validation=validation, **options)
+    run(task, base, Recording({whole.best_step + 1: Signal.PAUSE}))
+    shutil.rmtree(task.model_dir(whole.best_step))
+    again = Recording()
+    outcome = run(task, base, again)
+    assert outcome.model_dir == task.model_dir(18) == again.checkpoints[-1][1]
+    assert weights(outcome)
+    assert f"The model of the best epoch (step {whole.best_step}) was deleted" in again.facts["final_note"]
+
+
+def test_a_run_that_is_over_writes_its_last_model_again_where_that_was_deleted(tmp_path, base, training, validation):
+    task = task_of(tmp_path / "job", training, validation=validation, local={"evaluation": {"keep_best": True}})
+    first = run(task, base, Recording())
+    expected = weights(first)
+    shutil.rmtree(first.model_dir)
+    again = Recording()
+    outcome = run(task, base, again)
+    assert outcome.model_dir == first.model_dir == task.model_dir(6)
+    assert weights(outcome) == expected
+    assert not again.reports
+    assert "final_note" not in again.facts
