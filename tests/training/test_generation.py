@@ -3,11 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers
 
+from local_backend.engine.generation.cache import Cache
 from local_backend.engine.generation.serving import Deltas, Speaker
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
@@ -166,6 +168,25 @@ def test_closing_an_answer_frees_its_place_at_once(tmp_path, speaker):
     assert voice._batch.is_idle
     assert list(answer.deltas) == []
     assert voice._batch._cache.lanes == {}
+
+
+@pytest.mark.parametrize("place", ["_prefill_cache", "_cache"])
+def test_a_request_that_memory_cannot_hold_ends_with_an_error_and_the_next_is_answered(place, tmp_path, speaker):
+    """The keys of its prompt, or of its answer, would take more than any machine addresses: torch itself says no."""
+    ref = ModelRef(base=str(write_tiny(tmp_path / "model")))
+    expected = text_of(speaker.chat(ref, greedy("the cat")))
+    (voice,) = speaker._voices.values()
+    kept = voice._batch._cache, voice._batch._prefill_cache
+    setattr(voice._batch, place, Cache(replace(kept[0].shape, n_layers=2**40)))
+    with ThreadPoolExecutor(1) as pool:
+        answer = speaker.chat(ref, greedy("the cat"))
+        reading = pool.submit(text_of, answer)
+        try:
+            assert "memory" in str(reading.exception(timeout=20))
+        finally:
+            answer.deltas.close()
+    voice._batch._cache, voice._batch._prefill_cache = kept
+    assert text_of(speaker.chat(ref, greedy("the cat"))) == expected
 
 
 def test_closing_wakes_who_waits_for_the_next_piece():

@@ -177,6 +177,16 @@ def test_unused_room_is_zero_even_where_memory_held_something_else():
         assert not row.lane.values_LRKCD.any()
 
 
+def test_room_for_neighbours_is_taken_ahead_only_where_it_is_small():
+    """Four long rows at once would be gigabytes for one request; a place where one prompt is computed needs one."""
+    shape = CacheShape(n_layers=1, n_kv_heads=1, head_size=1, dtype=torch.float32, device=torch.device("cpu"))
+    cache, alone = Cache(shape), Cache(shape, most_rows_ahead=1)
+    rows = {n_tokens: cache.take(n_tokens).lane.keys_LRKCD.shape[1] for n_tokens in (100, 1_000, 1_500, 20_000)}
+    assert rows == {100: 4, 1_000: 4, 1_500: 2, 20_000: 1}
+    assert alone.take(100).lane.keys_LRKCD.shape[1] == 1
+    assert cache.take(20_000).lane.keys_LRKCD.shape[1] == 2
+
+
 def test_a_snapshot_starts_another_row():
     shape = CacheShape(n_layers=2, n_kv_heads=2, head_size=4, dtype=torch.float32, device=torch.device("cpu"))
     cache = Cache(shape)

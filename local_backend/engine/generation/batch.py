@@ -97,8 +97,7 @@ class Batch:
         self._model = model
         self._routing = routing
         self._vocabulary = vocabulary
-        self._cache = Cache(shape)
-        self._prefill_cache = Cache(shape)
+        self._cache, self._prefill_cache = _caches(shape)
         self._prefixes = Prefixes(prefix_bytes)
         self._most_bytes = most_bytes
         self._waiting: deque[Run] = deque()
@@ -131,7 +130,7 @@ class Batch:
         self._waiting.clear()
         self._running.clear()
         self._prefilling = None
-        self._cache, self._prefill_cache = Cache(self._cache.shape), Cache(self._cache.shape)
+        self._cache, self._prefill_cache = _caches(self._cache.shape)
         for run in runs:
             run.send(error)
 
@@ -150,12 +149,13 @@ class Batch:
             return True
         if not self._waiting or not self._has_room(self._waiting[0]):
             return False
-        run = self._waiting.popleft()
+        # It waits on while it gets its place, so that its reader hears of an error.
+        run = self._waiting[0]
         row = self._prefill_cache.take(len(run.ids))
         saved, n_known = self._prefixes.longest(run.ids, adapter=run.adapter_key)
         if saved is not None:
             restore(saved, to=row, n_tokens=n_known)
-        self._prefilling = _Prefill(run, row)
+        self._prefilling = _Prefill(self._waiting.popleft(), row)
         return True
 
     def _has_room(self, run: Run) -> bool:
@@ -180,12 +180,12 @@ class Batch:
 
     def _start(self, run: Run, row: Row, logits_1V: Tensor) -> None:
         """Move a computed prompt among the running texts, with its first token."""
-        self._prefilling = None
         self._prefixes.keep(run.ids, row, adapter=run.adapter_key)
         if not run.accept(choose(logits_1V, [run.sampling])[0], self._vocabulary):
             place = self._cache.take(row.n_tokens + 1)
             copy_tokens(row, to=place, n_tokens=row.n_tokens)
             self._running[place] = run
+        self._prefilling = None
         self._prefill_cache.free(row)
 
     def _decode(self) -> None:
@@ -222,6 +222,11 @@ class Batch:
             step=step,
         ).logits
         return logits_BTV[:, -1]
+
+
+def _caches(shape: CacheShape) -> tuple[Cache, Cache]:
+    """Where answers are written, and where one prompt at a time is computed."""
+    return Cache(shape), Cache(shape, most_rows_ahead=1)
 
 
 def _logprob(chosen: Chosen, vocabulary: Vocabulary) -> TokenLogprob | None:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 _SMALLEST_CAPACITY = 256
-_FIRST_ROWS = 4
+_MOST_ROWS_AHEAD = 4
+_TOKENS_AHEAD = 4096
+"""A lane's first room, where a row takes less: short texts seldom come alone, and long ones are gigabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +54,10 @@ class Row:
 class Lane:
     """Rows of one capacity; rows 0 to `len(rows)` are in use, without gaps."""
 
-    def __init__(self, shape: CacheShape, capacity: int) -> None:
+    def __init__(self, shape: CacheShape, capacity: int, *, most_rows_ahead: int) -> None:
         self.shape = shape
         self.capacity = capacity
+        self._first_rows = max(1, min(most_rows_ahead, _TOKENS_AHEAD // capacity))
         self.rows: list[Row] = []
         self.keys_LRKCD = shape.room(0, capacity)
         self.values_LRKCD = shape.room(0, capacity)
@@ -81,7 +84,7 @@ class Lane:
             self.values_LRKCD = self.shape.room(0, self.capacity)
 
     def _grow(self) -> None:
-        rows = max(_FIRST_ROWS, 2 * len(self.rows))
+        rows = max(self._first_rows, 2 * len(self.rows))
         for name in ("keys_LRKCD", "values_LRKCD"):
             old, new = getattr(self, name), self.shape.room(rows, self.capacity)
             new[:, : old.shape[1]] = old
@@ -89,17 +92,23 @@ class Lane:
 
 
 class Cache:
-    """All lanes of one model."""
+    """All lanes of one model.
 
-    def __init__(self, shape: CacheShape) -> None:
+    Args:
+        shape: What a token takes.
+        most_rows_ahead: How many rows a lane makes room for when its first text comes.
+    """
+
+    def __init__(self, shape: CacheShape, *, most_rows_ahead: int = _MOST_ROWS_AHEAD) -> None:
         self.shape = shape
+        self._most_rows_ahead = most_rows_ahead
         self.lanes: dict[int, Lane] = {}
 
     def take(self, n_tokens: int) -> Row:
         """Return an empty row with room for at least so many tokens."""
         capacity = _capacity_for(n_tokens)
         if capacity not in self.lanes:
-            self.lanes[capacity] = Lane(self.shape, capacity)
+            self.lanes[capacity] = Lane(self.shape, capacity, most_rows_ahead=self._most_rows_ahead)
         return self.lanes[capacity].take()
 
     def free(self, row: Row) -> None:
