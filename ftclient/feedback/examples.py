@@ -13,12 +13,19 @@ from ftclient.feedback.store import Feedback
 def supervised(feedback: Sequence[Feedback]) -> list[dict[str, Any]]:
     """Return examples of what should have been answered: the last correction or good answer to each question.
 
+    A correction that somebody has called bad since is no example.
+
     Args:
         feedback: Oldest first, as the store gives it.
     """
-    examples = ((said, wanted) for said in _last_words(feedback) if (wanted := _wanted(said)) is not None)
-    by_question = {_key(said.messages): _example(said.messages, wanted) for said, wanted in examples}
-    return list(by_question.values())
+    wanted: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for said in _last_words(feedback):
+        answers, answer = wanted[_key(said.messages)], _wanted(said)
+        answers.pop(said.answer, None)  # an earlier correction to it holds no more
+        if answer is not None:
+            answers.pop(answer, None)
+            answers[answer] = _example(said.messages, answer)
+    return [list(answers.values())[-1] for answers in wanted.values() if answers]
 
 
 def preferences(feedback: Sequence[Feedback]) -> list[dict[str, Any]]:

@@ -112,6 +112,17 @@ def test_a_correction_counts_more_than_what_was_called_good_before_it(store: Fee
     assert example["messages"][-1]["content"] == "Tighten the bulb."
 
 
+def test_a_correction_that_was_called_bad_since_is_no_example(store: FeedbackStore) -> None:
+    store.add(model="a", messages=LAMP, answer="Hit it.", verdict="good")
+    store.add(model="a", messages=LAMP, answer="Buy one.", correction="Tighten the bulb.")
+    store.add(model="b", messages=LAMP, answer="Tighten the bulb.", verdict="bad")
+    store.add(model="b", messages=DOOR, answer="Push.", correction="Pull.")
+    store.add(model="b", messages=DOOR, answer="Pull.", verdict="bad")
+    assert [each["messages"][-1]["content"] for each in supervised(store.all())] == ["Hit it."]
+    store.add(model="c", messages=DOOR, answer="Kick.", correction="Pull.")
+    assert [each["messages"][-1]["content"] for each in supervised(store.all())] == ["Hit it.", "Pull."]
+
+
 def test_halves_of_surrogate_pairs_are_replaced_before_anything_is_written(
     store: FeedbackStore, tmp_path: Path
 ) -> None:
