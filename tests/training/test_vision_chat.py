@@ -113,3 +113,25 @@ def test_a_check_names_all_images_that_cannot_be_read(base, client, tmp_path):
     report = client.post("/local/check", body={"training_file": file.id, "model": str(base.path)}, cast_to=object)
     found = [(issue["line"], issue["code"]) for issue in report["issues"]]
     assert found == [(11, "image_format"), (12, "image_url_invalid")]
+
+
+def scored_by_transformers(base, example):
+    """Log-probability and number of tokens of the answer, by transformers' own forward pass over all of it."""
+    model = transformers.AutoModelForImageTextToText.from_pretrained(base.path, dtype=torch.float32).eval()
+    template = Template.of(base.path)
+    (whole,) = template.render(example)
+    more = Seen(model, template).inputs(whole.ids, whole.images, machine=choose_machine({}))
+    with torch.no_grad():
+        logprobs_TV = model(input_ids=torch.tensor([whole.ids]), use_cache=False, **more).logits[0].log_softmax(-1)
+    at = [place for place, weight in enumerate(whole.weights) if weight > 0]
+    return {"logprob": sum(float(logprobs_TV[place - 1, whole.ids[place]]) for place in at), "n_tokens": len(at)}
+
+
+def test_how_likely_an_answer_is_depends_on_the_images(base, client):
+    shown = [[image_part(DARK)], [image_part(LIGHT)], [image_part(LIGHT), image_part(DARK)], []]
+    examples = [seen("dark", *images, text_part("What?")) for images in shown]
+    body = {"model": str(base.path), "examples": examples}
+    found = client.post("/local/score", body=body, cast_to=object)["scores"]
+    assert len({one["logprob"] for one in found}) == 4
+    for one, example in zip(found, examples, strict=True):
+        assert one == pytest.approx(scored_by_transformers(base, example), rel=1e-4)

@@ -16,6 +16,8 @@ from local_backend.engine.generation.cache import Cache
 from local_backend.engine.generation.load import Loaded
 from local_backend.engine.generation.lora import Adapter
 from local_backend.engine.template import Rendered
+from local_backend.engine.vision.network import Seen
+from local_backend.engine.vision.template import VisionTemplate
 from local_backend.task import Scored, UserError
 
 
@@ -44,7 +46,7 @@ def _rendered(loaded: Loaded, example: Mapping[str, Any]) -> Rendered:
 def _score_one(loaded: Loaded, adapter: Adapter | None, rendered: Rendered) -> Scored:
     at = [position for position, weight in enumerate(rendered.weights) if weight > 0]
     first, last = at[0], at[-1]
-    logits_AV = _logits(loaded, adapter, rendered.ids[:last], n_last=last - first + 1)
+    logits_AV = _logits(loaded, adapter, rendered.ids[:last], images=rendered.images, n_last=last - first + 1)
     targets = torch.tensor([rendered.ids[position] for position in at], device=logits_AV.device)
     rows = torch.tensor([position - first for position in at], device=logits_AV.device)
     logprobs_AV = torch.log_softmax(logits_AV[rows].float(), dim=-1)
@@ -52,7 +54,9 @@ def _score_one(loaded: Loaded, adapter: Adapter | None, rendered: Rendered) -> S
     return Scored(logprob=float(total), n_tokens=len(at))
 
 
-def _logits(loaded: Loaded, adapter: Adapter | None, ids: Sequence[int], *, n_last: int) -> Tensor:
+def _logits(
+    loaded: Loaded, adapter: Adapter | None, ids: Sequence[int], *, images: Sequence[bytes], n_last: int
+) -> Tensor:
     """The logits behind each of the last tokens, shaped AV."""
     device = loaded.machine.device
     loaded.routing.set([adapter], device)
@@ -61,5 +65,7 @@ def _logits(loaded: Loaded, adapter: Adapter | None, ids: Sequence[int], *, n_la
         row = Cache(loaded.shape).take(len(ids))
         wanted["position_ids"] = torch.arange(len(ids), device=device)[None]
         wanted |= {"logits_to_keep": n_last, "step": PrefillStep(row, len(ids))}
+    if isinstance(loaded.template, VisionTemplate):
+        wanted |= Seen(loaded.model, loaded.template).inputs(ids, images, machine=loaded.machine)
     logits_1TV: Tensor = loaded.model(**wanted).logits
     return logits_1TV[0, -n_last:]
