@@ -47,8 +47,8 @@ class Classifier:
         self.spread_W = spread.clamp(min=_LEAST_SPREAD * float(spread.mean()) + 1e-12).to(self.spread_W.dtype)
 
     def logits(self, features_BW: torch.Tensor) -> torch.Tensor:
-        """What the last layer says of features (B, L)."""
-        wide = features_BW.to(self.head.weight.dtype)
+        """What the last layer says of features (B, L); it computes where it is, on the CPU, wherever the body is."""
+        wide = features_BW.to(self.head.weight)
         out: torch.Tensor = self.head((wide - self.middle_W) / self.spread_W)
         return out
 

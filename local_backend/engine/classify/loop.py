@@ -116,7 +116,7 @@ def _gradients(run: Run, rows: Sequence[Row], *, epoch: int, places: Sequence[in
     loss = hits = 0.0
     for batch in _micro_batches(run, rows):
         between()
-        logits_BL = run.classifier.logits(features_of(batch).cpu())
+        logits_BL = run.classifier.logits(features_of(batch))
         losses_B = losses(logits_BL, targets_BL[batch].to(logits_BL.dtype), is_multi=labels.is_multi)
         part = (losses_B * weights_B[batch].to(losses_B.dtype)).sum() / total
         part.backward()  # type: ignore[no-untyped-call]
@@ -186,7 +186,7 @@ def score(run: Run, rows: Sequence[Row], between: Between) -> Scores:
     with without_dropout(run.classifier.body.model), torch.no_grad():
         for batch in run.classifier.batches([row.input for row in rows]):
             between()
-            logits_NL[batch] = run.classifier.logits(run.features([rows[i] for i in batch]).cpu()).float()
+            logits_NL[batch] = run.classifier.logits(run.features([rows[i] for i in batch])).float()
     return Scores(logits_NL, one_hot(rows, logits_NL.shape[1]), run.data.labels.is_multi)
 
 
