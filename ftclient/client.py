@@ -194,13 +194,13 @@ class Client(Connection):
 
     def find_lost(self) -> list[Launch]:
         """Look for the jobs of launches that were never answered; return those whose outcome is still unknown."""
-        from ftclient.jobs.launch import reconcile
+        from ftclient.jobs.lost import reconcile
 
         return reconcile(self._official, self.host, self._journal)
 
     def forget_launch(self, run_id: str) -> Job | None:
         """Look once more for an unknown launch's job; without one, `train` with this run id may send it again."""
-        from ftclient.jobs.launch import forget
+        from ftclient.jobs.lost import forget
 
         found = forget(self._official, self.host, self._journal, run_id)
         return self._job(found.id, found) if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ftclient import hosts
 from ftclient.errors import AuthError
+from ftclient.home import default_home
 from ftclient.hosts import Host
 from ftclient.wire import missing_key
 
@@ -56,6 +58,10 @@ class OpenAIAccess:
 
 _NO_KEY = "none"
 """What is sent to servers of this project that ask for no key; the official client insists on one."""
+
+
+_IN_PROCESS = "http://localhost/v1"
+"""The address of `Client.local()`, where nothing listens."""
 
 
 def official(host: Host, *, api_key: str | None = None, base_url: str | None = None, **options: Any) -> OpenAI:
@@ -144,6 +150,26 @@ def server_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"{url!r} is no address of a server; it should look like http://127.0.0.1:8000/v1")
     return url if parts.path.strip("/") else url.rstrip("/") + "/v1"
+
+
+def command_for(base_url: str, home: Path) -> str:
+    """Return how the command line reaches the backend at an address, with a home: `ftclient --backend openai`."""
+    options = ["--backend", _backend_name(base_url)]
+    if home != default_home():
+        options += ["--home", str(home)]
+    return shlex.join(["ftclient", *options])
+
+
+def _backend_name(base_url: str) -> str:
+    """Return the name of the backend at an address as it is given to the command line; the address, if it has none."""
+    address = base_url.rstrip("/")
+    if address == _IN_PROCESS:
+        return hosts.LOCAL.name
+    for host in hosts.KNOWN:
+        if (_address(host) or "").rstrip("/") == address:
+            return host.name
+    is_classic = hosts.host_at(base_url) is hosts.AZURE and not address.endswith("/v1")
+    return hosts.AZURE.name if is_classic else base_url
 
 
 def host_of(client: OpenAI) -> Host:

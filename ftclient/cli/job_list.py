@@ -58,7 +58,7 @@ def _forget(client: Client, run_id: str) -> None:
     try:
         job = client.forget_launch(run_id)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--forget") from error
+        raise typer.BadParameter(current.retell(str(error)), param_hint="--forget") from error
     if current.as_json:
         show_json({"run_id": run_id, "job": job.id if job else None})
     else:

@@ -73,19 +73,22 @@ class Journal:
     """The journal of one home. Safe to use from several threads and processes; every call is durable."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self._path = home / "client.db"
         self._ready = False
 
     def intend(self, launch: Launch) -> bool:
         """Write down a launch before it is sent, and return whether it may be: False when another has this run id.
 
-        A launch of this run id that was refused is opened again.
+        A launch of this run id that was refused has made no job, wherever it went: the new one takes its place.
         """
         with self._write() as db:
             written = db.execute(
                 "INSERT INTO launches VALUES (?, ?, 'intended', NULL, ?, ?, NULL, ?, ?, NULL)"
                 " ON CONFLICT (run_id) DO UPDATE"
-                " SET state = 'intended', body = excluded.body, updated_at = excluded.updated_at"
+                " SET base_url = excluded.base_url, state = 'intended', job_id = NULL, body = excluded.body,"
+                " fingerprint = excluded.fingerprint, plan = NULL, note = NULL,"
+                " created_at = excluded.created_at, updated_at = excluded.updated_at"
                 " WHERE state = 'refused'",
                 (
                     launch.run_id,

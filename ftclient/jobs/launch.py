@@ -18,6 +18,7 @@ from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
+from ftclient.jobs.launch_words import sent_elsewhere, unknown
 from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
 from ftclient.wire import errors_of, retry_after_s
 
@@ -56,6 +57,7 @@ def launch(
 
     Raises:
         UnavailableError: It is not known whether the job exists; the text says how to find out.
+        JobNotFoundError: The job that this run id made is gone, or at another host.
         FtclientError: The host refused.
         ValueError: The run id was used for another job.
     """
@@ -63,45 +65,10 @@ def launch(
     run_id = run_id or new_run_id()
     fingerprint = _fingerprint(request)
     before = journal.launch(run_id)
-    if before and before.fingerprint != fingerprint:
-        raise ValueError(f"run id {run_id!r} was used for another job; choose a new one")
-    if before and before.state == "created" and before.job_id:
-        with errors_of(host, job_id=before.job_id):
-            return openai.fine_tuning.jobs.retrieve(before.job_id)
-    if before and before.state in ("intended", "unknown"):
-        return _take_up(openai, host, before, journal)
+    if before and before.state != "refused":
+        return _of_before(openai, host, before, journal, fingerprint)
     files = upload(request.train), upload(request.valid) if request.valid is not None else None
     return _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)
-
-
-def reconcile(openai: OpenAI, host: Host, journal: Journal) -> list[Launch]:
-    """Look for the jobs of launches without a known outcome; return those that are still not found.
-
-    Nothing is sent again.
-    """
-    base_url = str(openai.base_url)
-    for pending in journal.launches(base_url, "intended", "unknown"):
-        job = find(openai, host, pending.run_id)
-        if job is not None:
-            journal.settle(pending.run_id, "created", job_id=job.id)
-    return journal.launches(base_url, "intended", "unknown")
-
-
-def forget(openai: OpenAI, host: Host, journal: Journal, run_id: str) -> FineTuningJob | None:
-    """Look once more for the job of an unknown launch; return it, or let its run id be sent again.
-
-    Raises:
-        ValueError: No launch of this run id is unknown.
-    """
-    entry = journal.launch(run_id)
-    if entry is None or entry.state not in ("intended", "unknown"):
-        raise ValueError(f"no launch {run_id!r} is unknown; `ftclient jobs --lost` lists those that are")
-    job = find(openai, host, run_id)
-    if job is not None:
-        journal.settle(run_id, "created", job_id=job.id)
-    else:
-        journal.settle(run_id, "refused", note="given up by the user: no such job in the host's list")
-    return job
 
 
 def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
@@ -113,6 +80,29 @@ def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
             if number >= _SEARCHED_JOBS:
                 break
     return None
+
+
+def _of_before(openai: OpenAI, host: Host, before: Launch, journal: Journal, fingerprint: str) -> FineTuningJob:
+    """Return the job of an earlier launch under the same run id, or go on with that launch."""
+    if before.fingerprint != fingerprint:
+        raise ValueError(f"run id {before.run_id!r} was used for another job; choose a new one")
+    if before.base_url != str(openai.base_url):
+        return _found_elsewhere(openai, host, before, journal)
+    if before.state == "created" and before.job_id:
+        with errors_of(host, job_id=before.job_id):
+            return openai.fine_tuning.jobs.retrieve(before.job_id)
+    return _take_up(openai, host, before, journal)
+
+
+def _found_elsewhere(openai: OpenAI, host: Host, before: Launch, journal: Journal) -> FineTuningJob:
+    """Return the job of a launch that went to another address, where this is the same server at another port.
+
+    It may be looked for, but what was sent to one host is neither sent to another nor settled by what that one says.
+    """
+    job = find(openai, host, before.run_id) if host.is_local else None
+    if job is None or before.job_id not in (None, job.id):
+        raise sent_elsewhere(host, before, journal.home)
+    return job
 
 
 def _begin(
@@ -138,7 +128,7 @@ def _begin(
     )
     if journal.intend(entry):
         return _send(openai, host, entry, journal)
-    return _take_up(openai, host, journal.launch(run_id) or entry, journal)
+    return _of_before(openai, host, journal.launch(run_id) or entry, journal, fingerprint)
 
 
 def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
@@ -215,13 +205,8 @@ def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None
 
 
 def _unknown(host: Host, entry: Launch, journal: Journal) -> UnavailableError:
-    text = (
-        f"{host.title} did not answer, and lists no job of this launch ({entry.run_id}): it may or may not exist. "
-        "Nothing is sent again. `ftclient jobs` looks for it once more; if you know that there is none, "
-        f"`ftclient jobs --forget {entry.run_id}` lets it be sent again."
-    )
     journal.settle(entry.run_id, "unknown", note="no answer, and not in the list")
-    return UnavailableError(text)
+    return unknown(host, entry, journal.home)
 
 
 def _fingerprint(request: JobRequest) -> str:

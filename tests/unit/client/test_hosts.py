@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ftclient import DPO, BackendError, Client, Dataset, LocalOptions, Reinforcement, UnsupportedError, hosts
+from ftclient.connect import command_for
 from ftclient.jobs.request import JobRequest
 
 
@@ -128,3 +131,37 @@ def test_the_plan_says_what_has_to_be_done_before_use(ft_client: Client) -> None
     client = Client(ft_client.openai, host=hosts.AZURE, home=ft_client.home)
     plan = client.plan(Dataset(list(EXAMPLES) * 10), model="gpt-4.1-mini")
     assert "before_use" in [note.code for note in plan.warnings]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "named"),
+    [
+        ("https://api.openai.com/v1/", "openai"),
+        ("http://localhost/v1/", "local"),
+        ("https://acme.openai.azure.com/openai/", "azure"),
+        ("https://acme.openai.azure.com/openai/v1/", "https://acme.openai.azure.com/openai/v1/"),
+        ("http://gpu-box:8000/v1/", "http://gpu-box:8000/v1/"),
+    ],
+)
+def test_the_command_that_reaches_a_backend_names_it_and_its_home(
+    base_url: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setenv("FTCLIENT_HOME", str(tmp_path / "usual"))
+    assert command_for(base_url, tmp_path / "usual") == f"ftclient --backend {named}"
+    assert command_for(base_url, tmp_path / "other") == f"ftclient --backend {named} --home {tmp_path / 'other'}"
+
+
+def test_an_address_that_the_environment_gives_a_host_is_called_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://gateway.acme.com/v1")
+    monkeypatch.setenv("FTCLIENT_HOME", str(tmp_path))
+    with Client.openai(api_key="sk-test") as client:
+        assert command_for(str(client.openai.base_url), tmp_path) == "ftclient --backend openai"
+
+
+def test_the_backend_in_this_process_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTCLIENT_HOME", str(tmp_path))
+    with Client.local(home=tmp_path, engine="simulated") as client:
+        assert command_for(str(client.openai.base_url), tmp_path) == "ftclient --backend local"

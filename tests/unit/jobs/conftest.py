@@ -41,11 +41,11 @@ def proxy(server_url: str) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def connect(proxy: FaultProxy, tmp_path) -> Iterator:
-    """Return a client through the proxy; `host` says what it believes about the server."""
+    """Return a client through the proxy, or at another address; `host` says what it believes about the server."""
     clients = []
 
-    def make(host: Host = hosts.LOCAL) -> Client:
-        clients.append(Client.at(proxy.url, api_key="sk-test", host=host, home=tmp_path / "home"))
+    def make(host: Host = hosts.LOCAL, *, url: str | None = None) -> Client:
+        clients.append(Client.at(url or proxy.url, api_key="sk-test", host=host, home=tmp_path / "home"))
         return clients[-1]
 
     yield make

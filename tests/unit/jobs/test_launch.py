@@ -97,13 +97,19 @@ def test_an_unknown_launch_can_be_given_up_and_is_then_sent_again(connect, data,
     client = connect(HOSTED)
     plan = client.plan(data, model="smollm2-135m")
     proxy.choose = on_create(Fault(drop_before=True))
-    with pytest.raises(UnavailableError, match="ftclient jobs --forget run-given-up"):
+    with pytest.raises(UnavailableError) as raised:
         client.train(plan, run_id="run-given-up")
+    assert f"{command_at(client)} jobs --forget run-given-up`" in str(raised.value)
     assert client.forget_launch("run-given-up") is None
     job = client.train(plan, run_id="run-given-up")
     assert jobs_of(client, "run-given-up") == [job.id]
     with pytest.raises(ValueError, match="no launch 'run-given-up' is unknown"):
         client.forget_launch("run-given-up")
+
+
+def command_at(client) -> str:
+    """How the command line reaches the same backend and the same journal."""
+    return f"`ftclient --backend {client.openai.base_url} --home {client.home}"
 
 
 def test_giving_up_looks_once_more_and_keeps_a_job_that_is_there(connect, data, proxy) -> None:

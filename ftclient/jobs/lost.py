@@ -1,0 +1,46 @@
+"""Launches whose outcome is not known: looked for again, or given up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftclient.hosts import Host
+from ftclient.jobs.journal import Journal, Launch
+from ftclient.jobs.launch import find
+from ftclient.jobs.launch_words import not_given_up_here
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.fine_tuning import FineTuningJob
+
+
+def reconcile(openai: OpenAI, host: Host, journal: Journal) -> list[Launch]:
+    """Look for the jobs of launches without a known outcome; return those that are still not found.
+
+    Nothing is sent again.
+    """
+    base_url = str(openai.base_url)
+    for pending in journal.launches(base_url, "intended", "unknown"):
+        job = find(openai, host, pending.run_id)
+        if job is not None:
+            journal.settle(pending.run_id, "created", job_id=job.id)
+    return journal.launches(base_url, "intended", "unknown")
+
+
+def forget(openai: OpenAI, host: Host, journal: Journal, run_id: str) -> FineTuningJob | None:
+    """Look once more for the job of an unknown launch; return it, or let its run id be sent again.
+
+    Raises:
+        ValueError: No launch of this run id is unknown, or it was sent to another host.
+    """
+    entry = journal.launch(run_id)
+    if entry is None or entry.state not in ("intended", "unknown"):
+        raise ValueError(f"no launch {run_id!r} is unknown; `ftclient jobs --lost` lists those that are")
+    if entry.base_url != str(openai.base_url):
+        raise ValueError(not_given_up_here(entry, journal.home))
+    job = find(openai, host, run_id)
+    if job is not None:
+        journal.settle(run_id, "created", job_id=job.id)
+    else:
+        journal.settle(run_id, "refused", note="given up by the user: no such job in the host's list")
+    return job
