@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ftclient.errors import BackendError, RateLimitError, UnavailableError
+from ftclient.evaluate import reasoning
 from ftclient.evaluate.chat import choice_of
 from ftclient.evaluate.halves import without_halves
 from ftclient.evaluate.pace import Pace, Pause
@@ -51,6 +52,7 @@ class Asker:
         fresh: Ask again what has been answered before.
         tell: Told in words, by any thread, when the host fails and is asked again after a pause.
         longest_pause_s: A host that asks to be left alone for longer is given up.
+        is_limited: What it may cost is limited, so that no answer is to be longer than it was counted with.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Asker:
         fresh: bool = False,
         tell: Tell | None = None,
         longest_pause_s: float = LONGEST_PAUSE_S,
+        is_limited: bool = False,
     ) -> None:
         self._openai = openai.with_options(max_retries=0)  # pauses are for all threads, not for one
         self._host = host
@@ -70,6 +73,7 @@ class Asker:
         self._fresh = fresh
         self._tell = tell
         self._longest_pause_s = longest_pause_s
+        self._is_limited = is_limited
         self._weights: dict[str, Any] = {}
         self._unfit: dict[str, frozenset[str]] = {}
         self.workers = workers or (LOCAL_WORKERS if host.is_local else HOSTED_WORKERS)
@@ -87,13 +91,15 @@ class Asker:
 
     def key(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
         """Return what stands for this question in the store."""
+        # Room to reason makes another question of it only for those who are known to.
+        left_out = () if reasoning.is_known(model) else (reasoning.ROOM,)
         return key_of(
             {
                 "host": str(self._openai.base_url),
                 "model": model,
                 "weights": self._identity(model),
                 "messages": list(messages),
-                "options": dict(options),
+                "options": {name: value for name, value in options.items() if name not in left_out},
             }
         )
 
@@ -179,10 +185,15 @@ class Asker:
         return _answer_of(completion, choice_of(completion, self._host), time.perf_counter() - started)
 
     def _fitting(self, model: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options as this model takes them: reasoning models name the longest answer otherwise, and have no 0."""
+        """The options as this model takes them: reasoning models name the longest answer otherwise, and have no 0.
+
+        That longest answer is with what they think, so they get room for it.
+        """
         unfit, fitting = self._unfit.get(model, frozenset()), dict(options)
+        room = fitting.pop(reasoning.ROOM, 0)
+        is_free_to = reasoning.is_known(model) or not self._is_limited
         if "max_tokens" in unfit and "max_tokens" in fitting:
-            fitting["max_completion_tokens"] = fitting.pop("max_tokens")
+            fitting["max_completion_tokens"] = fitting.pop("max_tokens") + (room if is_free_to else 0)
         if "temperature" in unfit:
             fitting.pop("temperature", None)
         return fitting

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclient.cost.book import PriceBook
 from ftclient.errors import BackendError
-from ftclient.evaluate import judge, spending
+from ftclient.evaluate import judge, reasoning, spending
 from ftclient.evaluate.asking import LONGEST_PAUSE_S, Asker, Tell
 from ftclient.evaluate.compare import Comparison, Measured
 from ftclient.evaluate.grade_answers import check_worked, complaint, graded, to_ask
@@ -39,7 +39,10 @@ class Wishes:
     """How to evaluate."""
 
     max_tokens: int | None = None
-    """Longest answer; None is just long enough for the longest expected one (a token is a byte at least)."""
+    """Longest answer; None is just long enough for the longest expected one (a token is a byte at least).
+
+    What a model thinks before it answers is part of it; with None, models that do so have more room.
+    """
     grader: Grader | Mapping[str, Any] | None = None
     """A grader whose rewards models are compared by, in place of the metrics that the data suggest."""
     judge: str | None = None
@@ -94,7 +97,7 @@ def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
     Raises:
         BudgetError: It may cost more than was allowed; nothing was asked.
         DataError: The examples or the grader cannot be used.
-        FtclientError: The grader failed on every answer. Answers are kept.
+        FtclientError: The grader failed on every answer, or the judge on every pair. Answers are kept.
         BackendError: The host refused or failed. Answers that came are kept: the same call goes on from there.
     """
     run = _Run(host, questions_of(examples), list(dict.fromkeys(models)), wishes or Wishes(), progress)
@@ -107,6 +110,7 @@ def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
             fresh=run.wishes.fresh,
             tell=tell,
             longest_pause_s=run.wishes.longest_pause_s,
+            is_limited=run.wishes.max_cost_usd is not None,
         )
         bill = run.spending(asker)
         if announce:
@@ -132,7 +136,8 @@ class _Run:
         self.task: Task = task_of(questions)
         self.n_done = 0
         self._progress = progress
-        self._options = wishes.options(questions)
+        room = {reasoning.ROOM: reasoning.TOKENS} if wishes.max_tokens is None else {}
+        self._options = {**wishes.options(questions), **room}
         self._grader = _grader_of(wishes)
         self.n_all = len(questions) * len(models) + self._n_more()
 
@@ -153,11 +158,13 @@ class _Run:
 
     def _asked_about(self, asker: Asker, question: Question, known: Mapping[str, Answer | None]) -> list[Asked]:
         """What grader and judge will ask about the answers to one question."""
-        longest, found = int(self._options["max_tokens"]), list[Asked]()
+        found: list[Asked] = []
+        longest_of = {model: reasoning.most_tokens(model, self._options) for model in known}
         if self._grader is not None:
-            for answer in known.values():
-                found += to_ask(asker, self._grader, question, answer, longest_tokens=longest)
+            for model, answer in known.items():
+                found += to_ask(asker, self._grader, question, answer, longest_tokens=longest_of[model])
         if self.wishes.judge:
+            longest = max(longest_of.values())
             first, *others = known.values()
             for other in others:
                 found += judge.to_ask(asker, self.wishes.judge, question, (first, other), longest_tokens=longest)
@@ -167,18 +174,19 @@ class _Run:
         # Counting takes time, and at servers of one's own nothing depends on it.
         is_free = self._host.is_local
         n_prompt = 0 if is_free else spending.prompt_tokens(model, question.messages, question.tools)
-        return Asked(model=model, prompt_tokens=n_prompt, answer_tokens=self._options["max_tokens"])
+        return Asked(model=model, prompt_tokens=n_prompt, answer_tokens=reasoning.most_tokens(model, self._options))
 
     def compared(self, openai: OpenAI, asker: Asker) -> Comparison:
         """Ask, measure, and return the comparison."""
         # One model after the other, so that a machine need not hold two models at work.
         given = {model: self._answers(asker, model) for model in self.models}
         extra: list[Measured] = []
-        notes: list[str] = []
+        cut_off = [(model, reasoning.complaint(answers)) for model, answers in given.items()]
+        notes = [f"{model}: {text}" for model, text in cut_off if text]
         if self._grader is not None:
             extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
-            extra.append(self._judged(asker, self.wishes.judge, given))
+            extra.append(self._judged(asker, self.wishes.judge, given, notes))
         wanted = self.wishes.perplexity
         if can_score(asker, self._host, self.models, self.task, wanted=wanted):
             likely, left_out = likelihoods(openai, self._host, self.models, self.questions, is_wanted=bool(wanted))
@@ -218,18 +226,22 @@ class _Run:
         values = {model: [each.reward for each in found] for model, found in grades.items()}
         return Measured(metric=metric_of(grader), values=values)
 
-    def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]]) -> Measured:
+    def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]], notes: list[str]) -> Measured:
         first, *others = self.models
 
-        def prefer(pair: tuple[Question, Answer, Answer]) -> float:
+        def prefer(pair: tuple[Question, Answer, Answer]) -> judge.Preference:
             return judge.preference(asker, by, *pair)
 
-        values = {
+        found = {
             model: asker.each(
                 prefer, list(zip(self.questions, given[first], given[model], strict=True)), done=self._tell
             )
             for model in others
         }
+        judge.check_worked(by, [each for preferences in found.values() for each in preferences])
+        complaints = [(model, judge.complaint(by, preferences)) for model, preferences in found.items()]
+        notes += [f"{model}: {text}" for model, text in complaints if text]
+        values = {model: [each.value for each in preferences] for model, preferences in found.items()}
         return judge.measured(values, first=first)
 
     def _tell(self) -> None:

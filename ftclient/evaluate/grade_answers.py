@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ftclient.errors import BackendError, FtclientError
+from ftclient.evaluate import reasoning
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.graders import (
     Grade,
@@ -25,7 +26,7 @@ from ftclient.evaluate.questions import Answer, Question
 from ftclient.evaluate.spending import Asked, prompt_tokens
 
 _MOST_ANSWER_TOKENS = 1_024
-"""How long a model that grades may go on, where the grader does not say."""
+"""How long a model that grades may go on, where the grader does not say; models that reason have more room."""
 _SHOWN_ERROR = 200
 _AS_JSON_TIMES, _AS_JSON_TOKENS = 4, 64
 """How much longer an answer may be as JSON, escaped and with the names of fields: in o200k, text of many quotes four
@@ -135,7 +136,8 @@ def _answer_tokens(grader: ScoreModel | LabelModel, longest_tokens: int) -> int:
 
 
 def _options(asker: Asker, question: ModelQuestion) -> dict[str, Any]:
-    options: dict[str, Any] = {"max_completion_tokens": _MOST_ANSWER_TOKENS, **question.options}
+    room = reasoning.TOKENS if reasoning.is_known(question.model) else 0
+    options: dict[str, Any] = {"max_completion_tokens": _MOST_ANSWER_TOKENS + room, **question.options}
     if asker.has_structured_outputs:
         schema = {"name": "grade", "schema": dict(question.schema), "strict": True}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}

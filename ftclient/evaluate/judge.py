@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
+from ftclient.errors import FtclientError
+from ftclient.evaluate import reasoning
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.compare import Measured
 from ftclient.evaluate.questions import Answer, Question
@@ -16,7 +19,7 @@ from ftclient.evaluate.task import Metric
 Verdict = Literal["A", "B", "tie"]
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
-OPTIONS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 8}
+OPTIONS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 8, reasoning.ROOM: reasoning.TOKENS}
 _QUOTED_TIMES = 2
 """How much longer an answer may be as a string in JSON, with what is escaped in it."""
 _INSTRUCTION = (
@@ -24,7 +27,22 @@ _INSTRUCTION = (
     "which of the two is closer to the reference in what it says and in its form. Length and order mean nothing. "
     'Reply with one word: "A", "B", or "tie".'
 )
-_WORD = re.compile(r"\b(A|B|tie)\b", re.IGNORECASE)
+_LETTER = re.compile(r"\W*([AB])\W*", re.IGNORECASE)
+_WORD = re.compile(r"\b(A|B|(?i:tie))\b")
+"""Within a sentence a small `a` is no verdict."""
+_SHOWN_REPLY = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preference:
+    """What a judge made of a pair of answers."""
+
+    value: float
+    """1 where it prefers the other one, 0 where it prefers the first, 0.5 where it does not know."""
+    was_asked: bool = True
+    """False where both answers are the same."""
+    fault: str | None = None
+    """Why there is no verdict, in words; the value is then that of a tie."""
 
 
 def messages_for(question: Question, a: Answer, b: Answer) -> list[dict[str, str]]:
@@ -41,16 +59,60 @@ def messages_for(question: Question, a: Answer, b: Answer) -> list[dict[str, str
     ]
 
 
-def preference(asker: Asker, by: str, question: Question, first: Answer, other: Answer) -> float:
-    """Ask a model whether it prefers the other answer to the first: 1, 0, or 0.5 where it does not know.
+def preference(asker: Asker, by: str, question: Question, first: Answer, other: Answer) -> Preference:
+    """Ask a model whether it prefers the other answer to the first.
 
     Raises:
         BackendError: The model cannot be asked.
     """
     if first.shown == other.shown:
-        return TIE
-    said = [asker.answer(by, each, OPTIONS).text for each in _both_orders(question, first, other)]
-    return value_of(verdict_in(said[0]), verdict_in(said[1]))
+        return Preference(value=TIE, was_asked=False)
+    replies = [asker.answer(by, each, OPTIONS) for each in _both_orders(question, first, other)]
+    verdicts = [verdict_in(reply.text) for reply in replies]
+    faults = [_fault(reply) for reply, verdict in zip(replies, verdicts, strict=True) if verdict is None]
+    return Preference(value=value_of(*verdicts), fault=faults[0] if faults else None)
+
+
+def check_worked(by: str, found: Sequence[Preference]) -> None:
+    """Refuse the preferences of a judge who never gave a verdict: they would say that all answers are equally good.
+
+    Raises:
+        FtclientError: It did not; with the first reason.
+    """
+    asked, faults = [each for each in found if each.was_asked], _faults(found)
+    if faults and len(faults) == len(asked):
+        raise FtclientError(
+            f"The judge {by} gave no verdict on any of {len(asked):,} pairs of answers: {faults[0]}. The answers are "
+            "kept: with another judge, none of them is asked for again."
+        )
+
+
+def complaint(by: str, found: Sequence[Preference]) -> str | None:
+    """Return in words on how many pairs there is no verdict, and why on the first of them; None if there always is."""
+    faults = _faults(found)
+    if not faults:
+        return None
+    return (
+        f"the judge {by} gave no verdict on {len(faults):,} of {len(found):,} pairs of answers, which count as ties: "
+        f"{faults[0]}"
+    )
+
+
+def _faults(found: Sequence[Preference]) -> list[str]:
+    return [each.fault for each in found if each.fault is not None]
+
+
+def _fault(reply: Answer) -> str:
+    """Why a reply without a verdict has none."""
+    if reply.error is not None:
+        return reply.error.rstrip(".")
+    if reply.finish_reason == "content_filter":
+        return "it refused"
+    return (
+        "it was cut off before it said anything"
+        if reasoning.is_cut_off(reply)
+        else f"it said {reply.text[:_SHOWN_REPLY]!r}"
+    )
 
 
 def to_ask(
@@ -65,7 +127,7 @@ def to_ask(
         Asked(
             model=by,
             prompt_tokens=prompt_tokens(by, messages) + n_unknown * _QUOTED_TIMES * longest_tokens,
-            answer_tokens=int(OPTIONS["max_tokens"]),
+            answer_tokens=reasoning.most_tokens(by, OPTIONS),
         )
         for messages in _both_orders(question, first, other)
         if n_unknown or not asker.known(by, messages, OPTIONS)
@@ -76,19 +138,18 @@ def _both_orders(question: Question, first: Answer, other: Answer) -> tuple[list
     return messages_for(question, other, first), messages_for(question, first, other)
 
 
-def verdict_in(text: str) -> Verdict:
-    """Return what the judge said; anything else than one word of the three is a tie."""
-    found = {word.upper() for word in _WORD.findall(text)}
-    if found == {"A"}:
-        return "A"
-    return "B" if found == {"B"} else "tie"
+def verdict_in(text: str) -> Verdict | None:
+    """Return what the judge said; None where that is not one of the three words, or several of them."""
+    letter = _LETTER.fullmatch(text)
+    found = {letter[1].upper()} if letter else {word if word in ("A", "B") else "tie" for word in _WORD.findall(text)}
+    return cast("Verdict", found.pop()) if len(found) == 1 else None
 
 
-def value_of(first_place: Verdict, second_place: Verdict) -> float:
+def value_of(first_place: Verdict | None, second_place: Verdict | None) -> float:
     """Return what two verdicts make of an answer: a win or a loss only if both orders agree.
 
     Args:
-        first_place: The verdict with the answer as A.
+        first_place: The verdict with the answer as A; None if there is none.
         second_place: The verdict with the answer as B.
     """
     if (first_place, second_place) == ("A", "B"):
