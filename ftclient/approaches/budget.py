@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ftclient.cost.book import to_text
 from ftclient.cost.limit import amount
 from ftclient.cost.prices import base_of
+from ftclient.cost.words import dollars
 from ftclient.errors import BudgetError
 from ftclient.evaluate import spending
 
@@ -69,6 +70,6 @@ def check_budget(
     training = sum((cost for cost in costs if cost is not None), Decimal(0))
     if training + most > limit:
         raise BudgetError(
-            f"{what[0].upper()}{what[1:]} may cost up to ${training + most:.2f} (training ${training:.2f}, answers "
-            f"${most:.2f}), more than the limit of ${allowed}."
+            f"{what[0].upper()}{what[1:]} may cost up to {dollars(training + most)} (training {dollars(training)}, "
+            f"answers {dollars(most)}), more than the limit of ${allowed}."
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftclient.approaches import leaks
 from ftclient.approaches.wishes import APPROACHES, TITLES, TRAINED, ApproachName
+from ftclient.cost.words import dollars
 from ftclient.evaluate import stats
 from ftclient.evaluate.compare import SURE
 from ftclient.evaluate.compare_view import figure_text
@@ -140,7 +141,7 @@ def _costs(choice: Outcome, best: Outcome) -> list[str]:
         return []
     trained = choice.trained or best.trained
     assert trained is not None  # noqa: S101 - one of the two was trained
-    money = "" if not trained.cost_usd else f" and ${trained.cost_usd:.2f}"
+    money = "" if not trained.cost_usd else f" and {dollars(trained.cost_usd)}"
     verb = "takes" if choice.trained else "would take"
     return [f"Training {verb} {trained.seconds:.0f} s{money}, once for each change of the data."]
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ftclient.approaches.wishes import TITLES
+from ftclient.cost.words import dollars
 from ftclient.evaluate.compare_view import figure_text
 from ftclient.evaluate.tables import Cells, FirstThatFits
 from ftclient.view.words import clock
@@ -72,7 +73,7 @@ def training_text(outcome: Outcome) -> str:
     """Return how long training took, and what it cost."""
     if outcome.trained is None:
         return "-"
-    money = f" ${outcome.trained.cost_usd:.2f}" if outcome.trained.cost_usd else ""
+    money = f" {dollars(outcome.trained.cost_usd)}" if outcome.trained.cost_usd else ""
     return f"{clock(outcome.trained.seconds)}{money}"
 
 

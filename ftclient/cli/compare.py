@@ -213,9 +213,11 @@ def _audience(bar: AskingBar, *, yes: bool) -> Audience:
 
 def _consent(plans: Sequence[Plan], *, yes: bool) -> None:
     """Ask before jobs that cost money are started."""
+    from ftclient.cost.words import dollars
+
     costs = [plan.cost_usd for plan in plans]
     known = sum((cost for cost in costs if cost is not None), Decimal(0))
-    cost = f"${known:.2f}" if None not in costs else "a price that is not known"
+    cost = dollars(known) if None not in costs else "a price that is not known"
     what = f"{len(plans)} training job{'s' if len(plans) > 1 else ''} ({cost}), and for answers"
     agree(f"Start {what}?", host=current.host, what=what, yes=yes)
 
