@@ -6,20 +6,19 @@ import io
 import time
 import uuid
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Final, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from ftclient.data import Dataset
 from ftclient.errors import BackendError, DataError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal
-from ftclient.jobs.upload_parts import Progress, same_content, upload_in_parts
+from ftclient.jobs.upload_parts import PURPOSE, Progress, same_content, upload_in_parts
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import FileObject
 
-PURPOSE: Final = "fine-tune"
 PROCESSING = frozenset({"uploaded", "pending", "running", "processing", "queued"})
 """Statuses of a file that the host is still reading (Azure's among them); any other is an end."""
 PATIENCE_S = 1800.0
@@ -40,6 +39,8 @@ def upload(
 ) -> str:
     """Return the id of a file at `host` that holds `dataset`, sending it only if the host has it no more.
 
+    A file that has arrived is known from then on: who is interrupted while the host reads it waits for the same one.
+
     Args:
         openai: The official client.
         host: Whose limits hold.
@@ -53,16 +54,15 @@ def upload(
         UnsupportedError: The file is too large for the host.
         BackendError: The host refused or failed.
     """
-    base_url = str(openai.base_url)
-    known = journal.uploaded(base_url, dataset.sha256, PURPOSE)
-    if known and _still_there(openai, host, known, dataset.size_bytes):
-        return known
+    file = _known(openai, host, dataset, journal)
+    if file is not None:
+        return file.id
     file = (_elsewhere(openai, host, dataset, reuse) if reuse else None) or _send(
         openai, host, dataset, journal=journal, progress=progress
     )
+    _keep(journal, str(openai.base_url), dataset, file)
     file = wait_processed(openai, host, file)
     _accept(file, dataset, host)
-    journal.keep_upload(base_url, dataset.sha256, PURPOSE, file_id=file.id)
     return file.id
 
 
@@ -91,23 +91,52 @@ def _send(openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, pro
         return _in_one(openai, dataset, progress)
 
 
+def _keep(journal: Journal, base_url: str, dataset: Dataset, file: FileObject) -> None:
+    """Remember a file that has arrived; only then is an upload in parts that has become it forgotten."""
+    journal.keep_upload(base_url, dataset.sha256, PURPOSE, file_id=file.id)
+    begun = journal.begun_parts(base_url, dataset.sha256)
+    if begun is not None:
+        journal.end_parts(begun.upload_id)
+
+
 def _elsewhere(openai: OpenAI, host: Host, dataset: Dataset, reuse: Reuse) -> FileObject | None:
     """Return a file of the same bytes that the host lists, under whatever name, if it may be used."""
-    with errors_of(host):
-        listed = list(openai.files.list(purpose=PURPOSE, limit=1000))
+    try:
+        with errors_of(host):
+            listed = list(openai.files.list(purpose=PURPOSE, limit=1000))
+    except BackendError:
+        return None  # who may not look uses nobody else's file
     alike = (file for file in listed if file.bytes == dataset.size_bytes and file.status != "error")
-    return next((file for file in alike if same_content(openai, host, file, dataset.sha256) and reuse(file)), None)
+    return next((file for file in alike if _is_same(openai, host, file, dataset) and reuse(file)), None)
 
 
-def _still_there(openai: OpenAI, host: Host, file_id: str, size_bytes: int) -> bool:
+def _is_same(openai: OpenAI, host: Host, file: FileObject, dataset: Dataset) -> bool:
+    """Whether a file has the same bytes; what cannot be read is not known to."""
+    try:
+        return same_content(openai, host, file, dataset.sha256)
+    except BackendError:
+        return False
+
+
+def _known(openai: OpenAI, host: Host, dataset: Dataset, journal: Journal) -> FileObject | None:
+    """Return the file that these bytes became before, once the host has read it; None if it is of no use any more."""
     from openai import NotFoundError
 
+    file_id = journal.uploaded(str(openai.base_url), dataset.sha256, PURPOSE)
+    if file_id is None:
+        return None
     with errors_of(host):
         try:
             file = openai.files.retrieve(file_id)
         except NotFoundError:
-            return False
-    return file.status != "error" and file.bytes == size_bytes
+            return None
+    file = wait_processed(openai, host, file)
+    return file if file.status != "error" and _has_size(file, dataset) else None
+
+
+def _has_size(file: FileObject, dataset: Dataset) -> bool:
+    """Whether a file is as long as the dataset; some hosts do not say how long theirs are."""
+    return file.bytes is None or file.bytes == dataset.size_bytes
 
 
 def _in_one(openai: OpenAI, dataset: Dataset, progress: Progress | None) -> FileObject:
@@ -121,7 +150,7 @@ def _in_one(openai: OpenAI, dataset: Dataset, progress: Progress | None) -> File
 def _accept(file: FileObject, dataset: Dataset, host: Host) -> None:
     if file.status == "error":
         raise DataError(f"{host.title} could not process the file: {file.status_details or 'no reason was given'}")
-    if file.bytes != dataset.size_bytes:
+    if not _has_size(file, dataset):
         raise BackendError(
             f"{host.title} holds {file.bytes:,} bytes of {file.id}, but {dataset.size_bytes:,} were sent. Try again."
         )

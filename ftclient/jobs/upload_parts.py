@@ -10,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -21,12 +21,14 @@ from ftclient.jobs.journal import Journal, PartedUpload
 from ftclient.wire import errors_of, retry_after_s
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import OpenAI
     from openai.types import FileObject, Upload
 
 Progress = Callable[[int, int], None]
 """Called with bytes sent and bytes in all."""
 
+PURPOSE: Final = "fine-tune"
 PART_BYTES = 16 * 1024 * 1024
 """Size of a part: small enough that little is lost with one. OpenAI takes parts of up to 64 MB."""
 _MOST_PARTS: Final = 128
@@ -34,6 +36,8 @@ _MOST_PARTS: Final = 128
 _AT_ONCE: Final = 4
 PAUSES_S: tuple[float, ...] = (0.5, 2.0, 8.0, 30.0)
 """Waits between tries of one part, beside the official client's own."""
+SILENCE_S = 120.0
+"""A part over which the line is silent for so long is sent again; the official client would wait for ten minutes."""
 _LAST_MINUTE_S: Final = 60.0
 """An upload that expires sooner is not gone on with."""
 
@@ -43,7 +47,8 @@ def upload_in_parts(
 ) -> FileObject:
     """Return the file that `dataset` has become at `host`.
 
-    An upload that the journal knows is gone on with; where the host has forgotten it, a new one is begun.
+    An upload that the journal knows is gone on with; where the host has forgotten it, a new one is begun. The journal
+    knows it until the caller ends it there, with the file's id safe.
 
     Raises:
         BackendError: The host refused or failed. What has arrived is kept, and the next call goes on from there.
@@ -80,7 +85,7 @@ def same_content(openai: OpenAI, host: Host, file: FileObject, sha256: str) -> b
 def _begin(openai: OpenAI, host: Host, dataset: Dataset) -> PartedUpload:
     with errors_of(host):
         made = openai.uploads.create(
-            bytes=dataset.size_bytes, filename=dataset.name, mime_type="application/jsonl", purpose="fine-tune"
+            bytes=dataset.size_bytes, filename=dataset.name, mime_type="application/jsonl", purpose=PURPOSE
         )
     return PartedUpload(
         upload_id=made.id,
@@ -104,6 +109,8 @@ class _Sending:
     sent_bytes: int = 0
     part_ids: dict[int, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    is_over: threading.Event = field(default_factory=threading.Event)
+    """Set when nobody waits for parts any more."""
 
     def run(self) -> FileObject:
         """Send what is missing and return the file."""
@@ -113,34 +120,36 @@ class _Sending:
         """Send all missing parts, some at once, and return the md5 of the whole file."""
         digest = hashlib.md5(usedforsecurity=False)  # the API's own check against damage on the way
         under_way: set[Future[None]] = set()
-        with self.dataset.open() as stream, ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upload") as pool:
-            try:
+        try:
+            with self.dataset.open() as stream:
                 number = 0
                 while piece := stream.read(self.begun.part_bytes):
                     digest.update(piece)
                     if number in self.begun.parts:
                         self._arrived(number, self.begun.parts[number], len(piece))
                     else:
-                        under_way.add(pool.submit(self._send, number, piece))
+                        under_way.add(_in_background(self._send, number, piece))
                     under_way = _room(under_way)
                     number += 1
-                while under_way:
-                    under_way = _room(under_way, most=1)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            while under_way:
+                under_way = _room(under_way, most=1)
+        except BaseException as error:
+            self.is_over.set()
+            if isinstance(error, Exception):  # parts on their way may arrive; who presses Ctrl-C does not wait for them
+                wait(under_way)
+            raise
         return digest.hexdigest()
 
     def _send(self, number: int, piece: bytes) -> None:
+        impatient = self.openai.with_options(timeout=_impatient(self.openai.timeout))
         for pause_s in (*PAUSES_S, None):
             try:
                 with errors_of(self.host):
-                    part = self.openai.uploads.parts.create(self.begun.upload_id, data=piece)
+                    part = impatient.uploads.parts.create(self.begun.upload_id, data=piece)
                 break
             except (UnavailableError, RateLimitError) as error:
-                if pause_s is None:
+                if pause_s is None or self.is_over.wait(retry_after_s(error) or pause_s):
                     raise
-                time.sleep(retry_after_s(error) or pause_s)
         self.journal.keep_part(self.begun.upload_id, number, part.id)
         self._arrived(number, part.id, len(piece))
 
@@ -148,7 +157,7 @@ class _Sending:
         with self.lock:
             self.part_ids[number] = part_id
             self.sent_bytes += n_bytes
-            if self.progress:
+            if self.progress and not self.is_over.is_set():
                 self.progress(self.sent_bytes, self.dataset.size_bytes)
 
     def _finish(self, md5: str) -> FileObject:
@@ -166,7 +175,6 @@ class _Sending:
                 continue
             if done.file is None:
                 raise BackendError(f"Upload {done.id} ended {done.status!r} without a file. Try again.")
-            self.journal.end_parts(self.begun.upload_id)
             return done.file
         raise AssertionError  # the last try returns or raises
 
@@ -180,15 +188,37 @@ class _Sending:
         """Return the file that an unanswered request has made, if it has; the host is asked, and its bytes compared."""
         try:
             with errors_of(self.host):
-                listed = list(self.openai.files.list(purpose="fine-tune", limit=100))
+                listed = list(self.openai.files.list(purpose=PURPOSE, limit=100))
             for file in listed:
                 is_alike = file.bytes == self.dataset.size_bytes and file.created_at >= int(self.begun.begun_at)
                 if is_alike and same_content(self.openai, self.host, file, self.dataset.sha256):
-                    self.journal.end_parts(self.begun.upload_id)
                     return file
         except BackendError:
             return None  # what went wrong before is what is told
         return None
+
+
+def _impatient(usual: float | httpx2.Timeout | None) -> httpx2.Timeout:
+    """Return the client's own timeouts, none of them longer than a silence may last."""
+    import httpx2
+
+    own = httpx2.Timeout(usual).as_dict().items()
+    return httpx2.Timeout(**{name: SILENCE_S if wait_s is None else min(wait_s, SILENCE_S) for name, wait_s in own})
+
+
+def _in_background(send: Callable[[int, bytes], None], number: int, piece: bytes) -> Future[None]:
+    """Send a part in a thread of its own; unlike those of an executor, it keeps no program from ending."""
+    future: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            send(number, piece)
+            future.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=f"upload-{number}", daemon=True).start()
+    return future
 
 
 def _room(under_way: set[Future[None]], *, most: int = _AT_ONCE) -> set[Future[None]]:

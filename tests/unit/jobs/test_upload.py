@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from ftclient import Dataset, UnsupportedError, hosts
+from ftclient import Client, Dataset, UnavailableError, UnsupportedError, hosts
 from tests.faults.proxy import NO_FAULT, Fault
 
 
@@ -75,3 +77,50 @@ def test_a_file_too_large_for_a_host_without_uploads_is_refused_before_it_is_sen
     with pytest.raises(UnsupportedError, match="take a file of"):
         client.upload(Dataset([*data, *data]))
     assert not proxy.seen
+
+
+def worded(**said):
+    """Return an edit that words an answer about one file otherwise."""
+    return lambda body: json.dumps({**json.loads(body), **said}).encode()
+
+
+def test_a_file_that_has_arrived_is_not_sent_again_when_the_line_drops_while_the_host_reads_it(connect, proxy) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"read slowly {n}"}]} for n in range(12))
+
+    def choose(exchange):
+        if exchange.path == "/v1/files":
+            return Fault(edit=worded(status="uploaded"))
+        return Fault(status=503) if exchange.path.startswith("/v1/files/") else NO_FAULT
+
+    proxy.choose = choose
+    with pytest.raises(UnavailableError):
+        connect().upload(data)
+    left = [Fault(edit=worded(status="running"))]
+    proxy.choose = lambda exchange: left.pop() if exchange.path.startswith("/v1/files/") and left else NO_FAULT
+    file_id = connect().upload(data)
+    assert uploads(proxy) == 1
+    assert not left
+    assert connect().openai.files.content(file_id).read() == data.open().read()
+
+
+def test_a_host_that_does_not_say_how_long_a_file_is_has_taken_it(connect, proxy) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"unmeasured {n}"}]} for n in range(12))
+    proxy.choose = lambda exchange: Fault(edit=worded(bytes=None)) if exchange.method == "POST" else NO_FAULT
+    client = connect()
+    assert client.openai.files.content(client.upload(data)).read() == data.open().read()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+@pytest.mark.parametrize("refused", ["/content", "/v1/files?"])
+def test_files_of_others_that_cannot_be_looked_at_are_not_used_and_stop_nothing(
+    connect, proxy, tmp_path, refused, status
+) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"theirs {refused} {status} {n}"}]} for n in range(12))
+    theirs = connect().upload(data)
+    proxy.choose = lambda exchange: (
+        Fault(status=status) if exchange.method == "GET" and refused in exchange.path else NO_FAULT
+    )
+    with Client.at(proxy.url, home=tmp_path / "another home") as elsewhere:
+        ours = elsewhere.upload(data, reuse=lambda _: True)
+    assert ours != theirs
+    assert uploads(proxy) == 2

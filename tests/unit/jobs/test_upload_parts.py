@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -128,6 +129,61 @@ def test_an_end_whose_answer_was_lost_is_found_by_its_bytes_and_made_once(connec
     assert content_sha256(client, file_id) == data.sha256
     assert sum(is_end(exchange) for exchange, _ in proxy.seen) == 1
     assert sum(file.bytes == data.size_bytes for file in client.files()) == 1
+
+
+def test_a_file_made_of_parts_is_waited_for_when_the_line_drops_while_the_host_reads_it(connect, proxy) -> None:
+    def unread(body: bytes) -> bytes:
+        done = json.loads(body)
+        return json.dumps({**done, "file": {**done["file"], "status": "uploaded"}}).encode()
+
+    def choose(exchange: Exchange) -> Fault:
+        if is_end(exchange):
+            return Fault(edit=unread)
+        return Fault(status=503) if exchange.path.startswith("/v1/files/") else NO_FAULT
+
+    client, data = connect(SMALL), examples("read slowly")
+    proxy.choose = choose
+    with pytest.raises(UnavailableError):
+        client.upload(data)
+    proxy.choose, before = (lambda _: NO_FAULT), n_parts(proxy)
+    assert content_sha256(client, client.upload(data)) == data.sha256
+    assert n_parts(proxy) == before
+    assert sum(file.bytes == data.size_bytes for file in client.files()) == 1
+
+
+def test_a_part_over_which_the_line_is_silent_is_sent_again(connect, proxy, monkeypatch) -> None:
+    monkeypatch.setattr("ftclient.jobs.upload_parts.SILENCE_S", 0.5)
+    client, data = connect(SMALL), examples("silent")
+    dead = [Fault(delay_s=3600)]
+    proxy.choose = lambda exchange: dead.pop() if is_part(exchange) and dead else NO_FAULT
+    assert content_sha256(client, client.upload(data)) == data.sha256
+
+
+@pytest.mark.parametrize("fault", [Fault(delay_s=3600), Fault(status=503, retry_after_s=100)], ids=["dead", "refusing"])
+def test_ctrl_c_ends_an_upload_also_when_no_part_is_answered(proxy, tmp_path, fault) -> None:
+    examples("interrupted").write(tmp_path / "data.jsonl")
+    proxy.choose = lambda exchange: fault if is_part(exchange) else NO_FAULT
+    script = (
+        "import signal, sys\n"
+        "from dataclasses import replace\n"
+        "from ftclient import Client, Dataset, hosts\n"
+        "from ftclient.jobs import upload_parts\n"
+        "upload_parts.PART_BYTES = 1000\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with Client.at(sys.argv[1], host=replace(hosts.LOCAL, max_file_bytes=2000), home=sys.argv[2]) as client:\n"
+        "    client.upload(Dataset.read(sys.argv[3]))\n"
+    )
+    command = [sys.executable, "-c", script, proxy.url, str(tmp_path / "home"), str(tmp_path / "data.jsonl")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while n_parts(proxy) < 4 and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)  # long before the line would be given up
+        finally:
+            process.kill()
+    assert said.splitlines()[-1] == "KeyboardInterrupt"
+    assert "Exception in thread" not in said
 
 
 def test_an_upload_that_the_host_has_forgotten_is_begun_anew(connect, proxy) -> None:
