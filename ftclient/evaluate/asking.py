@@ -34,6 +34,8 @@ _WORTH_TELLING_S = 1.0
 _OWN_FAULTS = frozenset({"context_length_exceeded", "string_above_max_length", "content_filter", "invalid_prompt"})
 """Codes of refusals that are about this question alone: the others go on."""
 
+_NAMING_WEIGHTS = frozenset({"openai", "nebius", "crusoe"})
+"""Hosts whose names of models stay what they are."""
 _ADAPTED = frozenset({"max_tokens", "temperature"})
 
 Tell = Callable[[str], None]
@@ -88,6 +90,13 @@ class Asker:
         """Return what answers for a model at a server of this project; None elsewhere."""
         identity = self._identity(model)
         return str(identity["engine"]) if identity else None
+
+    def is_fixed(self, model: str) -> bool:
+        """Whether a name means the same weights at all times, or a key tells those that it means now.
+
+        Deployments at Azure are pointed at other models, and other servers are started with other weights.
+        """
+        return self._host.name in _NAMING_WEIGHTS or self._identity(model) is not None
 
     def key(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> str:
         """Return what stands for this question in the store."""

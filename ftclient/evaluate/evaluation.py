@@ -19,7 +19,7 @@ from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, 
 from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.scoring import can_score, likelihoods
 from ftclient.evaluate.spending import Asked, Spending
-from ftclient.evaluate.store import AnswerStore
+from ftclient.evaluate.store import AnswerStore, oldest_day
 from ftclient.evaluate.task import Task, metric_of, task_of
 from ftclient.hosts import Host
 
@@ -144,14 +144,19 @@ class _Run:
     def spending(self, asker: Asker) -> Spending:
         """What is to be asked, and what it costs at most."""
         asked: list[Asked] = []
-        n_stored = 0
+        stored: dict[str, list[Answer]] = {model: [] for model in self.models}
         for question in self.questions:
             known = {model: self._known(asker, model, question) for model in self.models}
             asked += [self._asked_once(model, question) for model, answer in known.items() if answer is None]
-            n_stored += sum(answer is not None for answer in known.values())
+            for model, answer in known.items():
+                stored[model] += [answer] if answer else []
             if not self._host.is_local:
                 asked += self._asked_about(asker, question, known)
-        return spending.spending(self._host, asked, n_stored=n_stored, book=self.wishes.prices)
+        dubious = [answer for model, answers in stored.items() if not asker.is_fixed(model) for answer in answers]
+        n_stored = sum(map(len, stored.values()))
+        return spending.spending(
+            self._host, asked, n_stored=n_stored, oldest=oldest_day(dubious), book=self.wishes.prices
+        )
 
     def _known(self, asker: Asker, model: str, question: Question) -> Answer | None:
         return asker.known(model, question.messages, self._asked_with(question))
@@ -181,8 +186,9 @@ class _Run:
         # One model after the other, so that a machine need not hold two models at work.
         given = {model: self._answers(asker, model) for model in self.models}
         extra: list[Measured] = []
-        cut_off = [(model, reasoning.complaint(answers)) for model, answers in given.items()]
-        notes = [f"{model}: {text}" for model, text in cut_off if text]
+        remarks = [(model, _dubious(answers)) for model, answers in given.items() if not asker.is_fixed(model)]
+        remarks += [(model, reasoning.complaint(answers)) for model, answers in given.items()]
+        notes = [f"{model}: {text}" for model, text in remarks if text]
         if self._grader is not None:
             extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
@@ -272,6 +278,18 @@ def _with_rest(error: BackendError, run: _Run) -> BackendError:
     # What a host refuses as wrong it refuses again.
     rest = "" if error.status_code == HTTPStatus.BAD_REQUEST else ": the same call goes on from there"
     return type(error)(f"{kept}{rest}.", *error.args[1:])
+
+
+def _dubious(answers: Sequence[Answer]) -> str | None:
+    """What there is to know of answers of earlier calls, where their model may be another one by now."""
+    oldest = oldest_day(answers)
+    if oldest is None:
+        return None
+    n = sum(answer.is_stored for answer in answers)
+    return (
+        f"{n:,} of {len(answers):,} answers are of earlier calls, the oldest of {oldest}. If the name leads to another "
+        "model since, ask again: --fresh, or fresh=True."
+    )
 
 
 def _all_text(question: Question) -> str:

@@ -53,6 +53,8 @@ class Answer:
     """From question to answer, with others under way."""
     is_stored: bool = field(default=False, compare=False)
     """Whether it was asked for in an earlier call."""
+    asked_at: float | None = field(default=None, compare=False)
+    """When that was, in seconds since 1970; None if it was asked for in this call."""
     error: str | None = None
     """Why there is no answer: the question was refused, because of its length, say."""
 

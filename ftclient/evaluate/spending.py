@@ -33,14 +33,17 @@ class Spending:
     """None where a price is not known."""
     unpriced: Sequence[str] = ()
     """Models without a known price."""
+    oldest: str | None = None
+    """The day (UTC) of the oldest of the answers at hand whose model may be another one by now; None if none may."""
 
     @property
     def text(self) -> str:
         """The same in words."""
         asked = f"{self.n_questions:,} answers to ask for"
-        stored = f", {self.n_stored:,} at hand" if self.n_stored else ""
+        oldest = f", the oldest of {self.oldest}" if self.oldest else ""
+        stored = f", {self.n_stored:,} at hand{oldest}" if self.n_stored else ""
         if not self.n_questions:
-            return f"All {self.n_stored:,} answers are at hand."
+            return f"All {self.n_stored:,} answers are at hand{oldest}."
         if self.most_usd is None:
             return f"{asked}{stored}; what {self.unpriced[0]} costs is not known."
         return f"{asked}{stored}; at most ${self.most_usd:.4f}." if self.most_usd else f"{asked}{stored}."
@@ -75,14 +78,22 @@ class Asked:
     answer_tokens: int
 
 
-def spending(host: Host, asked: Sequence[Asked], *, n_stored: int, book: PriceBook | None = None) -> Spending:
+def spending(
+    host: Host, asked: Sequence[Asked], *, n_stored: int, oldest: str | None = None, book: PriceBook | None = None
+) -> Spending:
     """Return what these questions cost at most; nothing at servers of one's own."""
     prices = {model: _price(host, model, book) for model in dict.fromkeys(each.model for each in asked)}
     unpriced = [model for model, price in prices.items() if price is None]
     most = Decimal(0)
     for each in asked:
         most += _cost(prices[each.model], each.prompt_tokens, each.answer_tokens) or Decimal(0)
-    return Spending(n_questions=len(asked), n_stored=n_stored, most_usd=None if unpriced else most, unpriced=unpriced)
+    return Spending(
+        n_questions=len(asked),
+        n_stored=n_stored,
+        most_usd=None if unpriced else most,
+        unpriced=unpriced,
+        oldest=oldest,
+    )
 
 
 def cost_of(host: Host, model: str, answers: Sequence[Answer], *, book: PriceBook | None = None) -> Decimal | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ def key_of(asked: Mapping[str, Any]) -> str:
     """Return what stands for a question: the sha256 of host, model, weights, messages and options."""
     text = json.dumps(asked, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def oldest_day(answers: Sequence[Answer]) -> str | None:
+    """Return the day (YYYY-MM-DD, UTC) on which the oldest of these was asked for; None if all are of this call."""
+    times = [answer.asked_at for answer in answers if answer.asked_at is not None]
+    return dt.datetime.fromtimestamp(min(times), tz=dt.timezone.utc).date().isoformat() if times else None
 
 
 class AnswerStore:
@@ -67,17 +74,16 @@ class AnswerStore:
     def get(self, key: str) -> Answer | None:
         """Return the answer to what was asked before; None if it was not."""
         with failures_told(self._path), self._lock:
-            row = self._db.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+            row = self._db.execute("SELECT answer, asked_at FROM answers WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         fields = json.loads(row[0])
         calls = [Call(**call) for call in fields.pop("calls")]
-        return Answer(**fields, calls=calls, is_stored=True)
+        return Answer(**fields, calls=calls, is_stored=True, asked_at=row[1])
 
     def keep(self, key: str, answer: Answer, *, model: str) -> None:
         """Keep an answer; it is on disk when this returns."""
-        fields = asdict(replace(answer, is_stored=False))
-        del fields["is_stored"]
+        fields = {name: value for name, value in asdict(answer).items() if name not in ("is_stored", "asked_at")}
         values = (key, model, json.dumps(fields), time.time())  # ASCII: models may write halves of surrogate pairs
         with failures_told(self._path), self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", values)
