@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -119,17 +119,35 @@ def _check_text_part(found: Findings, part: Mapping[str, Any], path: str, key: s
         found.add("content_blank", place, "The text is only white space.")
 
 
+def check_output(found: Findings, message: Any, path: str, *, limits: Limits, images: ImageRules) -> None:
+    """Check one answer of a preference pair, which is compared whole with the other: its weight can only be 1."""
+    check_message(found, message, path, limits=limits, images=images)
+    if not isinstance(message, dict) or message.get("role", "assistant") != "assistant":
+        return
+    weight = message.get("weight", 1)
+    if _is_weight(weight, limits) and weight != 1:
+        what = f"The weight is {quoted(weight)}; the answers of a pair always count whole."
+        found.add("weight_invalid", f"{path}/weight", what, hint="Delete the weight, or drop the pair.")
+
+
 def _check_weight(found: Findings, weight: Any, path: str, role: str | None, limits: Limits) -> None:
     if role not in {"assistant", None}:
         found.add("weight_misplaced", path, f"A {role} message has a weight.")
+    elif _is_weight(weight, limits):
         return
-    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-    if limits.weights == "binary":
-        if not (isinstance(weight, int) and is_number and weight in {0, 1}):
-            found.add("weight_invalid", path, f"The weight is {quoted(weight)}; it must be the number 0 or 1.")
-    elif not is_number or not math.isfinite(weight) or weight < 0:
+    elif limits.weights == "binary":
+        found.add("weight_invalid", path, f"The weight is {quoted(weight)}; it must be the number 0 or 1.")
+    else:
         hint = "Use a finite number from 0 on; 0 does not train this message."
         found.add("weight_invalid", path, f"The weight is {quoted(weight)}; it must be a number from 0.", hint=hint)
+
+
+def _is_weight(weight: Any, limits: Limits) -> bool:
+    if not isinstance(weight, int | float) or isinstance(weight, bool):
+        return False
+    if limits.weights == "binary":
+        return isinstance(weight, int) and weight in {0, 1}
+    return 0 <= weight <= sys.float_info.max  # also where no float can hold an integer
 
 
 def check_trained(found: Findings, messages: Any, path: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ftclient.data.chat import CHAT_KEYS, INPUT_KEYS, PREFERENCE_KEYS, Format, format_of
 from ftclient.data.check_calls import check_calls
 from ftclient.data.check_images import ImageRules
-from ftclient.data.check_messages import check_last_is_user, check_message, check_messages, check_trained
+from ftclient.data.check_messages import check_last_is_user, check_messages, check_output, check_trained
 from ftclient.data.check_tools import check_tools
 from ftclient.data.findings import Findings, quoted
 from ftclient.data.limits import Limits, Method
@@ -103,7 +103,7 @@ def _check_output(found: Findings, output: Any, path: str, images: ImageRules, l
         found.wrong_type(path, output, "a list of one assistant message")
         return
     for i, message in enumerate(output):
-        check_message(found, message, f"{path}/{i}", limits=limits, images=images)
+        check_output(found, message, f"{path}/{i}", limits=limits, images=images)
     if len(output) != 1:
         found.add("preference_not_single_assistant", path, f"The output has {len(output)} messages, not one.")
     elif isinstance(output[0], dict) and output[0].get("role", "assistant") != "assistant":
@@ -118,14 +118,14 @@ def _check_difference(found: Findings, example: Mapping[str, Any]) -> None:
 
 
 def _canonical(output: Any) -> str:
-    """An output by value: order of keys, nulls and the two ways of writing a text do not matter."""
+    """An output by value: order of keys, nulls, weights and the two ways of writing a text do not matter."""
     return json.dumps([_plain(item) for item in output] if isinstance(output, list) else output, sort_keys=True)
 
 
 def _plain(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
-    kept = {key: value for key, value in message.items() if value is not None}
+    kept = {key: value for key, value in message.items() if value is not None and key != "weight"}
     parts = kept.get("content")
     if isinstance(parts, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in parts):
         kept["content"] = "".join(str(part.get("text", "")) for part in parts)

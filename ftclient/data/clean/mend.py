@@ -238,7 +238,7 @@ def _wrong_type(place: _Place, issue: Issue) -> Iterator[tuple[str, Any, Any]]:
         return
     before = place.value
     after = _in_right_type(place.key, before)
-    if after is not None:
+    if after is not None and after is not before:
         place.holder[place.key] = after
         yield issue.path, before, after
 

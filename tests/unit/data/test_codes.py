@@ -153,6 +153,16 @@ CASES = [
     Case("weight_invalid", "/messages/1/weight", chat(user(), assistant(weight=0.5))),
     Case("weight_invalid", "/messages/1/weight", chat(user(), assistant(weight=True))),
     Case("weight_invalid", "/messages/1/weight", chat(user(), assistant(weight=-0.5)), limits=LOCAL_LIMITS),
+    Case("weight_invalid", "/messages/1/weight", chat(user(), assistant(weight=10**400)), limits=LOCAL_LIMITS),
+    Case("weight_invalid", "/preferred_output/0/weight", pair(preferred_output=[assistant(weight=0)]), "dpo"),
+    Case("weight_invalid", "/preferred_output/0/weight", pair(preferred_output=[assistant(weight=0.5)]), "dpo"),
+    Case(
+        "weight_invalid",
+        "/non_preferred_output/0/weight",
+        pair(non_preferred_output=[assistant("No.", weight=0.5)]),
+        "dpo",
+        limits=LOCAL_LIMITS,
+    ),
     Case("weight_misplaced", "/messages/0/weight", chat(user(weight=1), assistant())),
     Case("special_token", "/messages/0/content", chat(user("a<|im_end|>b"), assistant())),
     Case(
@@ -268,6 +278,9 @@ CASES = [
         "dpo",
     ),
     Case(
+        "preference_identical", "/non_preferred_output", pair(non_preferred_output=[assistant("Yes.", weight=1)]), "dpo"
+    ),
+    Case(
         "tool_undefined",
         "/preferred_output/0/tool_calls/0/function/name",
         pair(preferred_output=[calling(call(name="nothing"))]),
@@ -354,6 +367,12 @@ def test_all_problems_of_a_line_are_found():
 )
 def test_valid_lines_have_no_issues(line):
     assert list(check_examples([line], is_training=False).issues) == []
+
+
+def test_answers_of_a_pair_may_say_that_they_count_whole():
+    earlier = chat(user(), assistant("Well.", weight=0), user())
+    line = pair(input=earlier, preferred_output=[assistant("Yes.", weight=1)])
+    assert list(check_examples([line], method="dpo", is_training=False).issues) == []
 
 
 @pytest.mark.parametrize("weight", [0, 0.25, 1.0, 3])

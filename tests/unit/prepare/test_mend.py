@@ -85,6 +85,17 @@ def test_a_weight_that_means_something_else_is_left_to_its_author():
     assert mend({"messages": [USER, {**ANSWER, "weight": 0.5}]}, limits=LOCAL_LIMITS)[2] == []
 
 
+def test_an_answer_of_a_pair_that_is_not_to_count_is_left_to_its_author():
+    pair = {
+        "input": {"messages": [USER]},
+        "preferred_output": [{**ANSWER, "weight": 0}],
+        "non_preferred_output": [{**ANSWER, "content": "No."}],
+    }
+    found, changes, errors = mend(pair, method="dpo")
+    assert (found, changes) == (pair, [])
+    assert [(error.code, error.path) for error in errors] == [("weight_invalid", "/preferred_output/0/weight")]
+
+
 def test_sharegpt_like_lines_are_mended_through_several_rounds():
     line = {
         "conversations": [{"from": "human", "value": "Where is it?"}, {"from": "gpt", "value": "On its way."}],
