@@ -119,15 +119,16 @@ def task_of(questions: Sequence[Question]) -> Task:
 def metric_of(grader: Grader) -> Metric:
     """Return the metric of a grader's rewards."""
     is_binary = isinstance(grader, StringCheck | LabelModel)
+    # Rewards of code and formulas may be any number; as a rule they are from 0 to 1, and intervals look whether.
+    low, high = grader.range if isinstance(grader, ScoreModel) else (0.0, 1.0)
     line = grader.pass_threshold
     return Metric(
         name=grader.name,
         title=grader.name,
         is_binary=is_binary,
         is_share=is_binary,
-        # Rewards of code and formulas may be any number; as a rule they are from 0 to 1, and intervals look whether.
-        bounds=grader.range if isinstance(grader, ScoreModel) else (0.0, 1.0),
-        right_from=line if line is not None else 1.0 if is_binary else 0.5,
+        bounds=(low, high),
+        right_from=line if line is not None else 1.0 if is_binary else (low + high) / 2,
     )
 
 

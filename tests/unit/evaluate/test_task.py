@@ -10,8 +10,9 @@ import pytest
 
 from ftclient import Dataset
 from ftclient.evaluate import metrics
+from ftclient.evaluate.graders import parse_grader
 from ftclient.evaluate.questions import Answer, Call, questions_of
-from ftclient.evaluate.task import task_of
+from ftclient.evaluate.task import metric_of, task_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
 
@@ -151,6 +152,18 @@ def test_the_examples_get_the_metrics_that_their_data_call_for(name, kind, first
     assert (found.kind, found.measures[0][0].name) == (kind, first)
     if kind == "facts":
         assert [metric.name for metric, _ in found.measures] == ["contains_answer", "shared_words", "exact_match"]
+
+
+@pytest.mark.parametrize(
+    ("more", "right_from"),
+    [({}, 0.5), ({"range": [1, 10]}, 5.5), ({"range": [-1, 1]}, 0.0), ({"range": [1, 10], "pass_threshold": 7}, 7)],
+)
+def test_an_answer_is_right_from_the_middle_of_a_graders_range(more, right_from):
+    grader = {"type": "score_model", "model": "m", "input": [{"role": "user", "content": "?"}], **more}
+    metric = metric_of(parse_grader(grader))
+    low, high = grader.get("range", [0, 1])
+    assert metric.right_from == right_from
+    assert (metric.is_right(low), metric.is_right(high)) == (False, True)
 
 
 def test_perplexity_weighs_tokens_not_answers():
