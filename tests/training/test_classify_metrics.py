@@ -71,6 +71,37 @@ def test_no_other_temperature_makes_the_truth_likelier():
     assert best == pytest.approx(2.0, rel=0.3)
 
 
+@pytest.mark.parametrize("is_multi", [False, True])
+def test_answers_that_are_all_right_make_no_classifier_certain(is_multi):
+    """Among few examples an error that never came may well come; among many it is rare."""
+    torch.manual_seed(2)
+    targets_NL = torch.nn.functional.one_hot(torch.arange(2000) % 3, 3).float()
+    logits_NL = (2 * targets_NL - 1) * 2 + torch.randn(2000, 3) * 0.3
+
+    def unsure(n):
+        temperature = fit_temperature(Scores(logits_NL[:n], targets_NL[:n], is_multi))
+        typical_L = torch.tensor([2.0, -2.0, -2.0]) / temperature
+        return float(1 - (torch.sigmoid(typical_L) if is_multi else torch.softmax(typical_L, 0))[0])
+
+    assert unsure(12) > 1 / 200
+    assert 1 / 20000 < unsure(2000) < 1 / 500
+
+
+def test_three_examples_hardly_move_the_temperature():
+    logits_NL, targets_NL = torch.tensor([[0.4, 0.1, 0.0]] * 3), torch.eye(3)[[0, 0, 1]]
+    assert 0.5 < fit_temperature(Scores(logits_NL, targets_NL, is_multi=False)) < 2
+
+
+def test_nothing_to_calibrate_on_leaves_probabilities_as_they_are():
+    assert fit_temperature(Scores(torch.zeros(0, 3), torch.zeros(0, 3), is_multi=False)) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_report_says_that_a_temperature_rests_on_few_errors():
+    few = report(scores([(0, 0)] * 50 + [(1, 0)] * 2), NAMES, temperature=1.0)
+    assert few["temperature_note"].startswith("2 of 52 validation examples are wrong: too few")
+    assert "temperature_note" not in report(scores([(0, 0)] * 50 + [(1, 0)] * 30), NAMES, temperature=1.0)
+
+
 def test_several_labels_are_right_only_together():
     logits_NL, targets_NL = torch.tensor([[2.0, -2.0], [2.0, 2.0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     assert Scores(logits_NL, targets_NL, is_multi=True).accuracy == 0.5

@@ -5,6 +5,7 @@ Shapes: N examples, L labels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 N_BINS = 15
 """Bins of confidence for the calibration error, as in arXiv 1706.04599."""
 MOST_CONFUSED = 20
+FEW_WRONG = 10
+"""Fewer wrong answers say little about how often sure ones are wrong."""
+PRIOR = 2.0
+"""How much is held against temperatures far from 1 (nats): the inverse of one is believed to be 1.5 +- 0.9 unseen."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,14 @@ class Scores:
         return torch.nn.functional.one_hot(self.logits_NL.argmax(1), self.logits_NL.shape[1]).bool()
 
     @property
+    def right_N(self) -> torch.Tensor:
+        """Whether all labels of an example are right (booleans)."""
+        return (self.predicted_NL == self.targets_NL.bool()).all(1)
+
+    @property
     def accuracy(self) -> float:
         """Share of examples whose labels are all right."""
-        return float((self.predicted_NL == self.targets_NL.bool()).all(1).float().mean())
+        return float(self.right_N.float().mean())
 
 
 def losses(logits_NL: torch.Tensor, targets_NL: torch.Tensor, *, is_multi: bool) -> torch.Tensor:
@@ -61,9 +71,10 @@ def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[
     """Everything there is to say about a validation, as JSON.
 
     Returns:
-        accuracy, macro_f1, temperature; as_trained and calibrated {ece, bins}, the latter after dividing logits by the
-        temperature; per_class [{label, precision, recall, f1, n}]; and, of single labels, confusion (rows are the true
-        labels, columns the given ones) and confused, the pairs that are mixed up most.
+        accuracy, macro_f1, temperature; temperature_note where few errors stand behind that; as_trained and calibrated
+        {ece, bins}, the latter after dividing logits by the temperature; per_class [{label, precision, recall, f1, n}];
+        and, of single labels, confusion (rows are the true labels, columns the given ones) and confused, the pairs that
+        are mixed up most.
     """
     found: dict[str, Any] = {
         "n": len(scores.logits_NL),
@@ -75,6 +86,9 @@ def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[
         "labels": list(names),
         "per_class": per_class(scores, names),
     }
+    n_wrong = int((~scores.right_N).sum())
+    if n_wrong < FEW_WRONG:
+        found["temperature_note"] = _few_wrong(n_wrong, len(scores.logits_NL))
     if not scores.is_multi:
         confusion_LL = confusion(scores)
         found |= {"confusion": confusion_LL.tolist(), "confused": _confused(confusion_LL, names)}
@@ -142,21 +156,31 @@ def _confidence(scores: Scores, temperature: float) -> tuple[torch.Tensor, torch
 
 
 def fit_temperature(scores: Scores) -> float:
-    """The temperature that makes the truth most likely (between 0.05 and 20); 1 where nothing can be learned."""
-    if not len(scores.logits_NL):
-        return 1.0
+    """The temperature (between 0.05 and 20) that makes the truth most likely, if it is taken to be near 1 until then.
+
+    Without that the likelihood of answers that are all right has no highest point: the surer, the likelier. The prior
+    of the inverse temperature is a Gamma distribution whose mode is 1; a few hundred examples outweigh it.
+    """
     logits_NL = scores.logits_NL.double()
 
-    def loss(log_temperature: float) -> float:
-        scaled_NL = logits_NL / 2.718281828459045**log_temperature
-        return float(mean_loss(scaled_NL, scores.targets_NL, is_multi=scores.is_multi))
+    def cost(log_temperature: float) -> float:
+        sharpness = math.exp(-log_temperature)
+        fit = float(losses(logits_NL * sharpness, scores.targets_NL, is_multi=scores.is_multi).sum())
+        return fit + PRIOR * (sharpness + log_temperature)
 
     low, high = -3.0, 3.0
-    shrink = 0.6180339887498949  # golden section: the loss has one valley in 1 / temperature
+    shrink = 0.6180339887498949  # golden section: the cost is convex in the inverse temperature, so it has one valley
     for _ in range(40):
         left, right = high - shrink * (high - low), low + shrink * (high - low)
-        low, high = (low, right) if loss(left) <= loss(right) else (left, high)
-    return float(2.718281828459045 ** ((low + high) / 2))
+        low, high = (low, right) if cost(left) <= cost(right) else (left, high)
+    return math.exp((low + high) / 2)
+
+
+def _few_wrong(n_wrong: int, n: int) -> str:
+    return (
+        f"{n_wrong} of {n:,} validation examples are wrong: too few to tell how often the model errs when it is sure. "
+        "The more validation data, the more its probabilities can be relied upon."
+    )
 
 
 def _confused(confusion_LL: torch.Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
