@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_backend.engine.messages import Message, plain_message, tools_of, weight_of
 from local_backend.task import UserError
-
-Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,9 @@ class Template:
 
     def drafts(self, example: Mapping[str, Any]) -> list[Draft]:
         """Return what `render` makes of an example before tokens are made; the errors are the same."""
-        messages, tools = self._plain(example["messages"]), _tools(example)
+        messages, tools = self._plain(example["messages"]), tools_of(example)
         self._check_expressible(messages, tools)
-        turns = [i for i, message in enumerate(messages) if _weight(message) > 0]
+        turns = [i for i, message in enumerate(messages) if weight_of(message) > 0]
         if not turns:
             raise UserError("No token of this example is trained: it has no assistant message of weight above 0.")
         whole = self._text(messages, tools)
@@ -119,7 +117,7 @@ class Template:
     def pair_drafts(self, example: Mapping[str, Any]) -> list[Draft]:
         """Return the same for `render_pair`."""
         given = example["input"]
-        prompt, tools = self._plain(given["messages"]), _tools(given)
+        prompt, tools = self._plain(given["messages"]), tools_of(given)
         preferred, other = (prompt + self._plain(example[key]) for key in ("preferred_output", "non_preferred_output"))
         self._check_expressible(preferred, tools)
         self._check_expressible(other, tools)
@@ -133,7 +131,7 @@ class Template:
 
     def _plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The messages in the words that open models' templates know."""
-        return [_plain_message(message) for message in messages]
+        return [plain_message(message) for message in messages]
 
     def _turn_borders(
         self, messages: list[dict[str, Any]], tools: Sequence[Any], i: int, whole: str
@@ -276,7 +274,7 @@ def _draft(whole: str, messages: Sequence[Message], turns: Sequence[int], border
     pieces: list[tuple[str, float | None]] = []
     done = 0
     for i, (before, after) in zip(turns, borders, strict=True):
-        pieces += [(whole[done : len(before)], None), (whole[len(before) : len(after)], _weight(messages[i]))]
+        pieces += [(whole[done : len(before)], None), (whole[len(before) : len(after)], weight_of(messages[i]))]
         done = len(after)
     pieces.append((whole[done:], None))
     kept = [(text, weight) for text, weight in pieces if text or weight is not None]
@@ -333,51 +331,3 @@ def _check_said(whole: str, messages: Sequence[Message], turns: Sequence[int]) -
                     param="messages",
                     code="template_error",
                 )
-
-
-def _weight(message: Message) -> float:
-    if message["role"] != "assistant":
-        return 0.0
-    weight = message.get("weight")
-    return 1.0 if weight is None else float(weight)
-
-
-def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
-    return [*(example.get("tools") or ()), *functions]
-
-
-_OTHER_WORDS = frozenset({"function_call", "refusal"})
-_ROLES = {"developer": "system", "function": "tool"}
-
-
-def _plain_message(message: Message) -> dict[str, Any]:
-    """One message in the words that open models' templates know."""
-    plain = {key: value for key, value in message.items() if key not in _OTHER_WORDS}
-    plain["role"] = _ROLES.get(message["role"], message["role"])
-    plain["content"] = _content_text(message.get("content") or message.get("refusal") or "")
-    calls = list(message.get("tool_calls") or ())
-    if message.get("function_call"):
-        calls.append({"type": "function", "function": message["function_call"]})
-    if calls:
-        plain["tool_calls"] = [_plain_call(call) for call in calls]
-    return plain
-
-
-def _content_text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    kinds = {part["type"] for part in content} - {"text", "refusal"}
-    if kinds:
-        text = f"This model reads text only; a message holds a part of type {min(kinds)!r}."
-        raise UserError(text, param="messages", code="model_not_supported")
-    return "".join(part.get("text") or part.get("refusal") or "" for part in content)
-
-
-def _plain_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Templates write the arguments as JSON themselves, so they get the parsed object."""
-    function = dict(call["function"])
-    if isinstance(function.get("arguments"), str):
-        with suppress(ValueError):  # a model may have answered with broken JSON: it reads what it wrote
-            function["arguments"] = json.loads(function["arguments"])
-    return {**call, "function": function}

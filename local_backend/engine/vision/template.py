@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ftclient.data.decoding import BadImageError, decode
-from local_backend.engine.template import Draft, Message, ReadImage, Rendered, Template, generation_stops
+from local_backend.engine.messages import Message
+from local_backend.engine.template import Draft, ReadImage, Rendered, Template, generation_stops
 from local_backend.engine.vision.reader import Reader, reader_of
 from local_backend.images import from_url
 from local_backend.task import UserError
