@@ -164,6 +164,18 @@ class Dataset:
             return stream
         return self._unpacked(self._path)
 
+    def refuse_other(self, sha256: str) -> None:
+        """Refuse content that was read and is not this one: a file may be changed while it is read, too.
+
+        Args:
+            sha256: The hash of what was read.
+
+        Raises:
+            DataError: It is another.
+        """
+        if sha256 != self.sha256:
+            raise self._changed()
+
     def _unpacked(self, path: Path) -> IO[bytes]:
         target = tempfile.TemporaryFile()  # noqa: SIM115  the caller closes it
         with open_binary(path) as source:
@@ -237,7 +249,11 @@ class Dataset:
             return
         if stream is not None:
             stream.close()
-        raise DataError(f"{self._path} was changed since it was checked. Check it again: Dataset.read(path).check().")
+        raise self._changed()
+
+    def _changed(self) -> DataError:
+        text = f"{self._path} was changed since it was checked. Check it again: Dataset.read(path).check()."
+        return DataError(text)
 
 
 class _Folder:

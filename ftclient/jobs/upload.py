@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, cast
 
 from ftclient.data import Dataset
@@ -50,7 +52,7 @@ def upload(
         reuse: Asked about a file of the same bytes that this home has not uploaded; None sends the bytes again.
 
     Raises:
-        DataError: The host could not process the file.
+        DataError: The host could not process the file, or it was changed while it was sent.
         UnsupportedError: The file is too large for the host.
         BackendError: The host refused or failed.
     """
@@ -87,8 +89,7 @@ def _send(openai: OpenAI, host: Host, dataset: Dataset, *, journal: Journal, pro
     if dataset.size_bytes > host.max_file_bytes:
         host.require("uploads", f"take a file of {dataset.size_bytes / 1e6:,.0f} MB")
         return upload_in_parts(openai, host, dataset, journal=journal, progress=progress)
-    with errors_of(host):
-        return _in_one(openai, dataset, progress)
+    return _in_one(openai, host, dataset, progress)
 
 
 def _keep(journal: Journal, base_url: str, dataset: Dataset, file: FileObject) -> None:
@@ -139,12 +140,19 @@ def _has_size(file: FileObject, dataset: Dataset) -> bool:
     return file.bytes is None or file.bytes == dataset.size_bytes
 
 
-def _in_one(openai: OpenAI, dataset: Dataset, progress: Progress | None) -> FileObject:
-    with dataset.open() as stream:
-        body = _Counted(stream, dataset.size_bytes, progress)
-        # The official client repeats a POST that was not answered; the key keeps that from making two files.
-        headers = {"Idempotency-Key": f"file-{uuid.uuid4().hex}"}
-        return openai.files.create(file=(dataset.name, cast("IO[bytes]", body)), purpose=PURPOSE, extra_headers=headers)
+def _in_one(openai: OpenAI, host: Host, dataset: Dataset, progress: Progress | None) -> FileObject:
+    # The official client repeats a POST that was not answered; the key keeps that from making two files.
+    headers = {"Idempotency-Key": f"file-{uuid.uuid4().hex}"}
+    with dataset.open() as stream, errors_of(host):
+        body = _Watched(stream, dataset.size_bytes, progress)
+        file = openai.files.create(file=(dataset.name, cast("IO[bytes]", body)), purpose=PURPOSE, extra_headers=headers)
+    try:
+        dataset.refuse_other(body.sha256)
+    except DataError:
+        with suppress(BackendError), errors_of(host):
+            openai.files.delete(file.id)
+        raise
+    return file
 
 
 def _accept(file: FileObject, dataset: Dataset, host: Host) -> None:
@@ -156,12 +164,18 @@ def _accept(file: FileObject, dataset: Dataset, host: Host) -> None:
         )
 
 
-class _Counted(io.BufferedIOBase):
-    """A stream that tells how much of it has been read; it rewinds for a repeated request."""
+class _Watched(io.BufferedIOBase):
+    """A stream that tells how much of it has been read, and what; it rewinds for a repeated request."""
 
     def __init__(self, stream: IO[bytes], total_bytes: int, progress: Progress | None) -> None:
         super().__init__()
         self._stream, self._total_bytes, self._progress = stream, total_bytes, progress
+        self._digest, self._n_hashed = hashlib.sha256(), 0
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what was read since it began at the start for the last time."""
+        return self._digest.hexdigest()
 
     def readable(self) -> bool:
         return True
@@ -170,7 +184,13 @@ class _Counted(io.BufferedIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
+        at = self._stream.tell()
         piece = self._stream.read(-1 if size is None else size)
+        if at == 0:
+            self._digest, self._n_hashed = hashlib.sha256(), 0
+        if at == self._n_hashed:
+            self._digest.update(piece)
+            self._n_hashed += len(piece)
         if self._progress and piece:
             self._progress(self._stream.tell(), self._total_bytes)
         return piece

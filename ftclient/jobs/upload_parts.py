@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ftclient.data import Dataset
-from ftclient.errors import BackendError, RateLimitError, UnavailableError
+from ftclient.errors import BackendError, DataError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, PartedUpload
 from ftclient.wire import errors_of, retry_after_s
@@ -51,6 +52,7 @@ def upload_in_parts(
     knows it until the caller ends it there, with the file's id safe.
 
     Raises:
+        DataError: The file was changed while it was sent.
         BackendError: The host refused or failed. What has arrived is kept, and the next call goes on from there.
     """
     base_url = str(openai.base_url)
@@ -114,17 +116,31 @@ class _Sending:
 
     def run(self) -> FileObject:
         """Send what is missing and return the file."""
-        return self._finish(self._send_parts())
+        md5, sha256 = self._send_parts()
+        try:
+            self.dataset.refuse_other(sha256)
+        except DataError:
+            self._give_up()
+            raise
+        return self._finish(md5)
 
-    def _send_parts(self) -> str:
-        """Send all missing parts, some at once, and return the md5 of the whole file."""
-        digest = hashlib.md5(usedforsecurity=False)  # the API's own check against damage on the way
+    def _give_up(self) -> None:
+        """Let go of parts of which some have other bytes than were checked."""
+        self.journal.end_parts(self.begun.upload_id)
+        with suppress(BackendError), errors_of(self.host):
+            self.openai.uploads.cancel(self.begun.upload_id)
+
+    def _send_parts(self) -> tuple[str, str]:
+        """Send all missing parts, some at once, and return the md5 and the sha256 of all that was read."""
+        md5 = hashlib.md5(usedforsecurity=False)  # the API's own check against damage on the way
+        sha256 = hashlib.sha256()
         under_way: set[Future[None]] = set()
         try:
             with self.dataset.open() as stream:
                 number = 0
                 while piece := stream.read(self.begun.part_bytes):
-                    digest.update(piece)
+                    md5.update(piece)
+                    sha256.update(piece)
                     if number in self.begun.parts:
                         self._arrived(number, self.begun.parts[number], len(piece))
                     else:
@@ -138,7 +154,7 @@ class _Sending:
             if isinstance(error, Exception):  # parts on their way may arrive; who presses Ctrl-C does not wait for them
                 wait(under_way)
             raise
-        return digest.hexdigest()
+        return md5.hexdigest(), sha256.hexdigest()
 
     def _send(self, number: int, piece: bytes) -> None:
         impatient = self.openai.with_options(timeout=_impatient(self.openai.timeout))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ftclient import Client, Dataset, UnavailableError, UnsupportedError, hosts
+from ftclient import Client, DataError, Dataset, UnavailableError, UnsupportedError, hosts
 from tests.faults.proxy import NO_FAULT, Fault
 
 
@@ -124,3 +124,33 @@ def test_files_of_others_that_cannot_be_looked_at_are_not_used_and_stop_nothing(
         ours = elsewhere.upload(data, reuse=lambda _: True)
     assert ours != theirs
     assert uploads(proxy) == 2
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["whole", "parts"])
+def test_a_file_that_is_mended_while_it_is_sent_is_refused_and_taken_back(
+    connect, tmp_path, monkeypatch, parts
+) -> None:
+    """The new text is as long as the old one, so that neither sizes nor counts give it away."""
+    from dataclasses import replace
+
+    monkeypatch.setattr("ftclient.jobs.upload_parts.PART_BYTES", 20_000)
+    path = tmp_path / "data.jsonl"
+    Dataset({"messages": [{"role": "user", "content": f"label-A {parts} {n} " * 99}]} for n in range(400)).write(path)
+    data, client = Dataset.read(path), connect(replace(hosts.LOCAL, max_file_bytes=1000) if parts else hosts.LOCAL)
+    checked = data.sha256
+
+    def mend(_sent: int, _total: int) -> None:
+        with path.open("rb+") as file:
+            content = file.read().replace(b"label-A", b"label-B")
+            file.seek(0)
+            file.write(content)
+
+    before = {file.id for file in client.files()}
+    with pytest.raises(DataError, match="was changed since it was checked"):
+        client.upload(data, progress=mend)
+    assert {file.id for file in client.files()} == before
+    base_url = str(client.openai.base_url)
+    assert client._journal.uploaded(base_url, checked, "fine-tune") is None
+    assert client._journal.begun_parts(base_url, checked) is None
+    mended = Dataset.read(path)
+    assert client.openai.files.content(client.upload(mended)).read() == path.read_bytes()
