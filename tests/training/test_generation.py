@@ -1,5 +1,6 @@
 """Generation equals transformers' own forward pass, one text at a time, whatever is batched, cached or routed."""
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,13 @@ def tokens_of(answer):
 
 def text_of(answer):
     return "".join(piece.text for piece in answer.deltas)
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + 20
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return is_so()
 
 
 def reference(model, tokenizer, text, *, n, system=None):
@@ -162,10 +170,7 @@ def test_closing_an_answer_frees_its_place_at_once(tmp_path, speaker):
     (voice,) = speaker._voices.values()
     answer.deltas.close()
     del unread
-    deadline = time.monotonic() + 20
-    while not voice._batch.is_idle and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert voice._batch.is_idle
+    assert wait_until(lambda: voice._batch.is_idle)
     assert list(answer.deltas) == []
     assert voice._batch._cache.lanes == {}
 
@@ -203,11 +208,57 @@ def test_idle_models_are_let_go_and_come_back(tmp_path):
     settings = Settings(home=tmp_path / "home", cache=tmp_path / "cache", allow_local_paths=True)
     speaker = Speaker(settings, idle_s=0.05)
     first = text_of(speaker.chat(ref, greedy("the cat")))
-    deadline = time.monotonic() + 20
-    while speaker.loaded() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert speaker.loaded() == []
+    assert wait_until(lambda: speaker.loaded() == [])
     assert text_of(speaker.chat(ref, greedy("the cat"))) == first
+
+
+def test_weights_that_are_written_anew_answer_at_once_and_the_old_ones_are_let_go(tmp_path, speaker):
+    """As when training writes into a folder again; an answer that is being written is written to its end."""
+    folder, other = write_tiny(tmp_path / "model"), write_tiny(tmp_path / "other", seed=5)
+    ref = ModelRef(base=str(folder))
+    expected = {path: text_of(speaker.chat(ModelRef(base=str(path)), greedy("the cat"))) for path in (folder, other)}
+    assert expected[folder] != expected[other]
+    old = next(iter(speaker._voices.values()))
+    under_way = speaker.chat(ref, greedy("the cat", n=200))
+    next(under_way.deltas)
+    for file in ("model.safetensors", "chat_template.jinja"):
+        (folder / file).rename(tmp_path / file)
+        shutil.copyfile(other / file, folder / file)
+    assert text_of(speaker.chat(ref, greedy("the cat"))) == expected[other]
+    assert [piece.finish_reason for piece in under_way.deltas][-1] in ("stop", "length")
+    assert wait_until(lambda: not old.is_alive())
+    assert sorted(speaker.loaded()) == sorted([str(folder), str(other)])
+
+
+def test_a_chat_template_that_is_written_anew_is_the_one_that_prompts(tmp_path, speaker):
+    folder = write_tiny(tmp_path / "model")
+    ref = ModelRef(base=str(folder))
+    before = speaker.chat(ref, greedy("the cat", n=1))
+    template = folder / "chat_template.jinja"
+    template.write_text("{{ 'the mat ' * 9 }}" + template.read_text())
+    assert speaker.chat(ref, greedy("the cat", n=1)).n_prompt_tokens > before.n_prompt_tokens
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+def test_an_adapter_that_is_written_anew_is_neither_the_old_one_nor_a_mixture(tmp_path, speaker):
+    """A prompt long enough that its beginning is remembered for each adapter."""
+    folder = write_tiny(tmp_path / "model")
+    first, second = (write_adapter(tmp_path / f"{seed}", folder, seed=seed) for seed in (1, 2))
+    refs = [ModelRef(base=str(folder), tuned_dir=path) for path in (first, second)]
+    request = greedy("the cat sat on the mat " * 12)
+    expected = [text_of(speaker.chat(ref, request)) for ref in refs]
+    assert expected[0] != expected[1]
+    assert [text_of(speaker.chat(ref, request)) for ref in refs] == expected
+    (voice,) = speaker._voices.values()
+    assert len(voice._adapters) == 2
+    in_memory = [layer for adapter in voice._adapters.values() for layer in adapter.layers.values()]
+    copies = [(layer.a_RI.clone(), layer.b_OR.clone()) for layer in in_memory]
+    shutil.copytree(second, first, dirs_exist_ok=True)
+    assert text_of(speaker.chat(refs[0], request)) == expected[1]
+    for layer, (a_RI, b_OR) in zip(in_memory, copies, strict=True):
+        assert torch.equal(layer.a_RI, a_RI)
+        assert torch.equal(layer.b_OR, b_OR)
+    assert list(speaker._voices.values()) == [voice]
 
 
 def test_many_threads_share_one_model(tmp_path, speaker):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from local_backend.engine.generation.stamp import stamp
 from local_backend.task import UserError
 
 _KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<part>A|B|magnitude_vector)(\.weight)?")
@@ -41,6 +42,7 @@ class Adapter:
     """A LoRA, rsLoRA or DoRA adapter in memory, by the name of the layer; the scale is folded into B."""
 
     key: str
+    """Names what its files held when they were read; see `adapter_key`."""
     layers: Mapping[str, LayerAdapter]
 
 
@@ -113,6 +115,11 @@ def route(model: nn.Module, routing: Routing) -> None:
         setattr(model.get_submodule(parent), last, RoutedLinear(layer, name, routing))
 
 
+def adapter_key(folder: Path) -> str:
+    """Return the key of the adapter that the folder holds now; it is another once its files are written anew."""
+    return f"{folder} {stamp(folder)}"
+
+
 def read_adapter(folder: Path, model: nn.Module, *, dtype: torch.dtype, device: torch.device) -> Adapter:
     """Read an adapter in PEFT's format for a model that `route` has prepared.
 
@@ -121,6 +128,7 @@ def read_adapter(folder: Path, model: nn.Module, *, dtype: torch.dtype, device: 
     """
     from safetensors.torch import load_file
 
+    held = adapter_key(folder)
     config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in load_file(folder / "adapter_model.safetensors").items():
@@ -137,7 +145,7 @@ def read_adapter(folder: Path, model: nn.Module, *, dtype: torch.dtype, device: 
         if not isinstance(linear, RoutedLinear) or not tensors.keys() >= _PARTS:
             raise _unfit(folder, f"{name} can't be adapted")
         layers[name] = _layer(tensors, linear.linear.weight, _scale(config, name), dtype=dtype, device=device)
-    return Adapter(key=str(folder), layers=layers)
+    return Adapter(key=held, layers=layers)
 
 
 def _layer(
@@ -149,7 +157,8 @@ def _layer(
     if magnitude_O is not None:
         norm_O = (weight_OI.detach().float().cpu() + b_OR @ a_RI).norm(dim=1)
         factor_O = (magnitude_O.flatten() / norm_O).to(device, dtype)
-    return LayerAdapter(a_RI=a_RI.to(device, dtype), b_OR=b_OR.to(device, dtype), factor_O=factor_O)
+    # Copied: what safetensors returns is a view of the file, which may be written anew while the adapter is in use.
+    return LayerAdapter(a_RI=a_RI.to(device, dtype, copy=True), b_OR=b_OR.to(device, dtype), factor_O=factor_O)
 
 
 def _scale(config: Mapping[str, Any], name: str) -> float:

@@ -15,9 +15,10 @@ from typing import Any
 from local_backend.engine.adapters import adapter_dir, check_base
 from local_backend.engine.generation.batch import Run
 from local_backend.engine.generation.load import Loaded, load
-from local_backend.engine.generation.lora import Adapter
+from local_backend.engine.generation.lora import Adapter, adapter_key
 from local_backend.engine.generation.sampling import Sampling, numbers_for
 from local_backend.engine.generation.score import score
+from local_backend.engine.generation.stamp import Stamp, stamp
 from local_backend.engine.generation.text import TextStream, Vocabulary
 from local_backend.engine.template import Rendered
 from local_backend.engine.weights import ensure
@@ -35,7 +36,7 @@ class Speaker:
     def __init__(self, settings: Settings, *, idle_s: float = _IDLE_S) -> None:
         self._settings = settings
         self._idle_s = idle_s
-        self._voices: dict[Path, _Voice] = {}
+        self._voices: dict[tuple[Path, Stamp], _Voice] = {}
         self._loading = threading.Lock()
         # A daemon thread that is cut off inside torch would abort the whole process.
         atexit.register(_close_at_exit, weakref.ref(self))
@@ -70,7 +71,8 @@ class Speaker:
 
     def loaded(self) -> list[str]:
         """Return the folders of the models in memory."""
-        return [str(path) for path, voice in list(self._voices.items()) if voice.is_alive()]
+        alive = (folder for (folder, _), voice in list(self._voices.items()) if voice.is_alive())
+        return [str(folder) for folder in dict.fromkeys(alive)]
 
     def close(self) -> None:
         """End running answers, let all models go, and wait for that."""
@@ -86,23 +88,31 @@ class Speaker:
         if adapter is not None:
             check_base(adapter, base_dir)
         folder = base if model.tuned_dir is None or adapter else model.tuned_dir
-        voice = self._voices.get(folder)
+        tokenizer_dir = folder if (folder / "tokenizer_config.json").is_file() else base
+        key = (folder, stamp(folder, tokenizer_dir))
+        voice = self._voices.get(key)
         if voice is not None and voice.is_alive():
             return voice
         with self._loading:
-            voice = self._voices.get(folder)
+            voice = self._voices.get(key)
             if voice is None or not voice.is_alive():
-                has_tokenizer = (folder / "tokenizer_config.json").is_file()
-                loaded = load(folder, tokenizer_dir=folder if has_tokenizer else base)
-                voice = self._voices[folder] = _Voice(loaded, idle_s=self._idle_s, on_end=self._forget)
+                self._retire(folder)
+                loaded = load(folder, tokenizer_dir=tokenizer_dir)
+                voice = self._voices[key] = _Voice(loaded, idle_s=self._idle_s, on_end=self._forget)
                 voice.start()
             return voice
 
+    def _retire(self, folder: Path) -> None:
+        """Let what was read from a folder before its files were written anew end its answers and go."""
+        for (path, _), voice in list(self._voices.items()):
+            if path == folder:
+                voice.retire()
+
     def _forget(self, voice: _Voice) -> None:
         with self._loading:
-            for folder, one in list(self._voices.items()):
+            for key, one in list(self._voices.items()):
                 if one is voice:
-                    del self._voices[folder]
+                    del self._voices[key]
 
 
 def _close_at_exit(speaker: weakref.ref[Speaker]) -> None:
@@ -130,7 +140,7 @@ class _Voice(threading.Thread):
         self._batch = loaded.batch(self._vocabulary)
         self._idle_s = idle_s
         self._on_end = on_end
-        self._adapters: OrderedDict[Path, Adapter] = OrderedDict()
+        self._adapters: OrderedDict[str, Adapter] = OrderedDict()
         self._adapters_lock = threading.Lock()
         self._news = threading.Condition()
         self._arrived: list[Run] = []
@@ -161,6 +171,12 @@ class _Voice(threading.Thread):
             self._errands.append(errand)
             self._news.notify()
         return errand.scored
+
+    def retire(self) -> None:
+        """Stop as soon as there is nothing left to answer."""
+        with self._news:
+            self._idle_s = 0.0
+            self._news.notify()
 
     def end(self) -> None:
         """Stop after the current turn; running answers get an error."""
@@ -216,12 +232,12 @@ class _Voice(threading.Thread):
 
     def _adapter(self, folder: Path) -> Adapter:
         with self._adapters_lock:
-            if folder not in self._adapters:
-                self._adapters[folder] = self._loaded.adapter(folder)
-            self._adapters.move_to_end(folder)
+            adapter = self._adapters.get(adapter_key(folder)) or self._loaded.adapter(folder)
+            self._adapters[adapter.key] = adapter
+            self._adapters.move_to_end(adapter.key)
             while len(self._adapters) > _MOST_ADAPTERS:
                 self._adapters.popitem(last=False)
-            return self._adapters[folder]
+            return adapter
 
     def _most_tokens(self, n_prompt: int, request: ChatRequest) -> int:
         room = self._loaded.context_tokens - n_prompt

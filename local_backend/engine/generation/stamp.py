@@ -1,0 +1,18 @@
+"""Whether a model's files are still those that were read: a folder can be written anew under the same name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""Path, time of the last change (ns) and size (bytes) of each file that a model is read from."""
+
+_READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
+"""Weights, configurations, chat templates and vocabularies."""
+
+
+def stamp(*folders: Path) -> Stamp:
+    """Return the stamp of what is in the folders now; their subfolders are not read."""
+    files = [file for folder in dict.fromkeys(folders) for file in sorted(folder.iterdir()) if file.suffix in _READ]
+    found = [(str(file), file.stat()) for file in files]
+    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in found)
