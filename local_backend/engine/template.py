@@ -115,13 +115,18 @@ class Template:
         return [self._turn(messages[: i + 1], tools) for i in turns]
 
     def pair_drafts(self, example: Mapping[str, Any]) -> list[Draft]:
-        """Return the same for `render_pair`."""
+        """Return the same for `render_pair`.
+
+        Raises:
+            UserError: As for `drafts`; or there is nothing to choose between the two answers.
+        """
         given = example["input"]
         prompt, tools = self._plain(given["messages"]), tools_of(given)
-        preferred, other = (prompt + self._plain(example[key]) for key in ("preferred_output", "non_preferred_output"))
-        self._check_expressible(preferred, tools)
-        self._check_expressible(other, tools)
-        return [self._turn(preferred, tools), self._turn(other, tools)]
+        drafts = [self._answered(prompt, example[key], tools) for key in ("preferred_output", "non_preferred_output")]
+        if drafts[0].pieces == drafts[1].pieces:
+            text = "The model's chat template writes both answers of this pair alike, so it ranks nothing. Drop it."
+            raise UserError(text, code="preference_identical")
+        return drafts
 
     def finish(self, drafts: Sequence[Draft]) -> list[Rendered]:
         """Make tokens and weights of drafts. Many at once take all cores, and give what one at a time does."""
@@ -132,6 +137,15 @@ class Template:
     def _plain(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         """The messages in the words that open models' templates know."""
         return [plain_message(message) for message in messages]
+
+    def _answered(self, prompt: list[dict[str, Any]], answer: Sequence[Message], tools: Sequence[Any]) -> Draft:
+        """Draft one answer of a pair behind the pair's prompt."""
+        if any(weight_of(message) != 1 for message in answer):
+            text = "The answers of a pair always count whole: delete the weight, or drop the pair."
+            raise UserError(text, code="weight_invalid")
+        messages = prompt + self._plain(answer)
+        self._check_expressible(messages, tools)
+        return self._turn(messages, tools)
 
     def _turn_borders(
         self, messages: list[dict[str, Any]], tools: Sequence[Any], i: int, whole: str

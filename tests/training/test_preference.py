@@ -19,10 +19,12 @@ from tests.training.tiny import (
     task_of,
     tiny_folder,
     tiny_model,
+    tiny_tokenizer,
     write_jsonl,
 )
 
 BETA = 0.3
+CHATML = tiny_tokenizer().chat_template
 
 
 def pairs():
@@ -127,3 +129,13 @@ def test_chat_examples_are_no_preference_pairs(tmp_path):
     training = write_jsonl(tmp_path / "t.jsonl", [chat("a", "b")])
     with pytest.raises(JobError, match="Line 1: 'input' is missing"):
         prepare(task_of(tmp_path / "job", training, method="dpo"), base=tiny_folder(tmp_path / "base"))
+
+
+def test_a_pair_whose_answers_are_written_alike_is_named_by_its_line(tmp_path):
+    base = tiny_folder(tmp_path / "base")
+    trimming = CHATML.replace("message.content", "message.content | trim")
+    tiny_tokenizer(trimming).save_pretrained(base.path)
+    lines = [preference("Say red", "RED", "red"), preference("Say blue", "BLUE", "BLUE\n")]
+    task = task_of(tmp_path / "job", write_jsonl(tmp_path / "t.jsonl", lines), method="dpo", batch_size=1)
+    with pytest.raises(JobError, match=r"Line 2: The model's chat template writes both answers of this pair alike"):
+        prepare(task, base=base)

@@ -190,6 +190,33 @@ def test_a_preference_pair_trains_both_answers_behind_one_prompt():
     assert trained_text(other, renderer) == [("Well<|im_end|>", 1.0)]
 
 
+TRIMS = CHATML.replace("message.content", "message.content | trim")
+
+
+def pair_of(preferred, other, **message):
+    answers = [[{"role": "assistant", "content": text, **message}] for text in (preferred, other)]
+    return {"input": {"messages": TWO_TURNS[:2]}, "preferred_output": answers[0], "non_preferred_output": answers[1]}
+
+
+def test_a_pair_whose_answers_are_written_alike_is_refused():
+    """It ranks nothing: its gradient is zero, and of a run's first step nothing would be trained."""
+    pair = pair_of("Yes", "Yes\n")
+    with pytest.raises(UserError, match="writes both answers of this pair alike") as caught:
+        template(TRIMS).render_pair(pair)
+    assert caught.value.code == "preference_identical"
+    preferred, other = template().render_pair(pair)
+    assert preferred.ids != other.ids
+
+
+@pytest.mark.parametrize("weight", [0, 0.5])
+def test_answers_of_a_pair_count_whole_or_are_refused(weight):
+    with pytest.raises(UserError, match="answers of a pair always count whole") as caught:
+        template().render_pair(pair_of("Yes", "No", weight=weight))
+    assert caught.value.code == "weight_invalid"
+    for part in template().render_pair(pair_of("Yes", "No", weight=1)):
+        assert set(part.weights) == {0.0, 1.0}
+
+
 def test_the_pad_token_does_not_matter():
     """Masks go by place; a tokenizer whose pad is its end token trains the end all the same."""
     tokenizer = tiny_tokenizer()
