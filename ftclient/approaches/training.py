@@ -158,6 +158,10 @@ def _standing(client: Client, planned: Plan, run_id: str, *, skip_deleted: bool)
         latest = job.refresh()
     except JobNotFoundError:
         return None
+    except BackendError as error:
+        if error.code != "idempotency_key_reused":
+            raise
+        return None  # somebody with another home compares the same there
     came_to_nothing = latest.status in {"failed", "cancelled"}
     model = latest.fine_tuned_model
     is_deleted = skip_deleted and model is not None and _is_deleted(client, model)

@@ -1,8 +1,9 @@
-"""Comparisons whose tuned models somebody has deleted: they are trained again where they have to answer."""
+"""Jobs that earlier comparisons have run: found again, or run anew where they are another home's or left no model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,13 @@ def test_a_model_that_was_deleted_is_trained_again_and_found_again(ft_client: Cl
     ft_client.delete_model(second.trained["lora"].model)
     assert tuned(ft_client) not in (first, second.trained["lora"].model)
     assert len(ft_client.jobs()) == 3
+
+
+def test_two_homes_compare_the_same_at_one_server(ft_client: Client, tmp_path: Path) -> None:
+    other = Client(ft_client.openai, host=ft_client.host, home=tmp_path / "other")
+    first, second = compared(ft_client).trained["lora"], compared(other).trained["lora"]
+    assert first.job_id != second.job_id
+    assert compared(other).trained["lora"] == second
 
 
 def test_of_a_learning_curve_only_the_models_that_were_deleted_are_trained_again(ft_client: Client) -> None:
