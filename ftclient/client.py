@@ -21,7 +21,7 @@ from ftclient.jobs.journal import Launch
 from ftclient.jobs.local import Measuring, PullProgress
 from ftclient.jobs.local_options import LocalOptions
 from ftclient.jobs.methods import Method, Supervised
-from ftclient.jobs.request import JobRequest, new_run_id
+from ftclient.jobs.request import JobRequest
 from ftclient.jobs.upload import Reuse
 from ftclient.jobs.upload_parts import Progress
 from ftclient.planning import judge_plans, make_plan
@@ -141,8 +141,12 @@ class Client(Connection):
         run_id: str | None = None,
         progress: Progress | None = None,
         reuse: Reuse | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> Job:
         """Start the planned job, exactly once, and return it at once.
+
+        Where an earlier launch of the same job was never answered, as after a crash, its job is returned instead of a
+        second one; a new `run_id` starts another all the same.
 
         Args:
             plan: What to run.
@@ -150,6 +154,7 @@ class Client(Connection):
             run_id: A name for this launch; running the same script again then returns the job that it started.
             progress: Told about uploaded bytes.
             reuse: As for `upload`.
+            tell: Told in words when the job of an earlier launch is returned because that was never answered.
 
         Raises:
             BudgetError: The limit is too low; nothing was sent.
@@ -161,11 +166,12 @@ class Client(Connection):
         plan.check_start(self.host)
         if max_cost_usd is not None:
             plan.check_budget(max_cost_usd)
-        run_id = run_id or new_run_id()
         send = functools.partial(self.upload, progress=progress, reuse=reuse)
-        made = launch(self._official, self.host, plan.request, journal=self._journal, run_id=run_id, upload=send)
-        self._journal.keep_plan(run_id, plan.to_json())
-        return self._job(made.id, made)
+        made = launch(
+            self._official, self.host, plan.request, journal=self._journal, run_id=run_id, upload=send, tell=tell
+        )
+        self._journal.keep_plan(made.run_id, plan.to_json())
+        return self._job(made.job.id, made.job)
 
     def job(self, job_id: str) -> Job:
         """Return a job by its id, from any process.
@@ -192,11 +198,15 @@ class Client(Connection):
 
         return watch_all(jobs)
 
-    def find_lost(self) -> list[Launch]:
-        """Look for the jobs of launches that were never answered; return those whose outcome is still unknown."""
+    def find_lost(self, *, tell: Callable[[str], None] | None = None) -> list[Launch]:
+        """Look for the jobs of launches that were never answered; return those whose outcome is still unknown.
+
+        Args:
+            tell: Told in words of each job that is found.
+        """
         from ftclient.jobs.lost import reconcile
 
-        return reconcile(self._official, self.host, self._journal)
+        return reconcile(self._official, self.host, self._journal, tell=tell)
 
     def forget_launch(self, run_id: str) -> Job | None:
         """Look once more for an unknown launch's job; without one, `train` with this run id may send it again."""

@@ -33,7 +33,7 @@ def jobs(
         if forget:
             _forget(client, forget)
             return
-        unknown = client.find_lost()
+        unknown = client.find_lost(tell=say)
         if lost:
             rows = [{"run_id": each.run_id, "created_at": each.created_at, "state": each.state} for each in unknown]
             show_json(rows) if current.as_json else show(*[f"{row['run_id']}  {row['state']}" for row in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,11 +20,31 @@ if TYPE_CHECKING:
     from ftclient.client import Client
     from ftclient.cost.plan import Plan
     from ftclient.hosts import Host
+    from ftclient.jobs.job import Job
     from ftclient.jobs.upload import Reuse
 
 ReuseChoice = Literal["ask", "yes", "no"]
 _BIG_BYTES = 1 << 20
 """Smaller uploads are over before a bar is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """How it is started."""
+
+    detach: Annotated[bool, typer.Option("--detach", help="Start, say the job's id, and leave.")] = False
+    reuse: Annotated[
+        ReuseChoice | None,
+        typer.Option(help="Whether to use a file of the same bytes that the host has; else it is asked on a terminal."),
+    ] = None
+    run_id: Annotated[
+        str | None,
+        typer.Option(
+            "--run-id",
+            metavar="NAME",
+            help="A name for this launch: the same command again takes up its job, another name starts another.",
+        ),
+    ] = None
 
 
 def register(app: typer.Typer) -> None:
@@ -39,13 +60,9 @@ def train(
     *,
     job: JobOptions,
     learning: LearningOptions,
+    start: StartOptions,
     max_cost: Annotated[str | None, typer.Option("--max-cost", metavar="USD", help="Refuse if it costs more.")] = None,
     prices: PricesOption = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Start, say the job's id, and leave.")] = False,
-    reuse: Annotated[
-        ReuseChoice | None,
-        typer.Option(help="Whether to use a file of the same bytes that the host has; else it is asked on a terminal."),
-    ] = None,
     yes: YesOption = False,
 ) -> None:
     """Check, plan and start a job, and watch it to its end. Ctrl-C leaves the view; the job goes on."""
@@ -57,14 +74,30 @@ def train(
         if limit is not None:
             made.check_budget(limit)
         consent(made, yes=yes)
-        _run(client, made, limit, reuse="no" if yes and not reuse else reuse, detach=detach)
+        reuse = "no" if yes and not start.reuse else start.reuse
+        _show(_started(client, made, limit, reuse=reuse, run_id=start.run_id), detach=start.detach)
 
 
-def _run(client: Client, made: Plan, limit: Decimal | None, *, reuse: ReuseChoice | None, detach: bool) -> None:
+def _started(
+    client: Client, made: Plan, limit: Decimal | None, *, reuse: ReuseChoice | None, run_id: str | None
+) -> Job:
+    from ftclient.errors import FtclientError
+
+    try:
+        with _UploadBar(made) as bar:
+            who = _reuse(reuse, client.host, bar)
+            return client.train(made, max_cost_usd=limit, run_id=run_id, progress=bar, reuse=who, tell=say)
+    except FtclientError:
+        raise
+    except ValueError as error:
+        if not run_id:
+            raise
+        raise typer.BadParameter(str(error), param_hint="--run-id") from error
+
+
+def _show(job: Job, *, detach: bool) -> None:
     from ftclient.cli.watching import finish
 
-    with _UploadBar(made) as bar:
-        job = client.train(made, max_cost_usd=limit, progress=bar, reuse=_reuse(reuse, client.host, bar))
     if not detach:
         finish(job)
     if current.as_json:

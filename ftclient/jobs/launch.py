@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
-from ftclient.jobs.launch_words import sent_elsewhere, unknown
+from ftclient.jobs.launch_words import sent_elsewhere, taken_up, unanswered, unknown
 from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
 from ftclient.wire import errors_of, retry_after_s
 
@@ -34,6 +37,15 @@ LOOKS_S = (0.0, 0.5, 2.0)
 _SENDS = 4
 _SEARCHED_JOBS = 500
 """Newest jobs that are looked through where the host ignores the filter by metadata."""
+_UNDER_WAY = set[tuple[Path, str]]()
+"""Launches of this process that have no outcome yet, each by the home of its journal and its run id."""
+
+
+class Launched(NamedTuple):
+    """What a launch has come to."""
+
+    run_id: str
+    job: FineTuningJob
 
 
 def launch(
@@ -44,7 +56,8 @@ def launch(
     journal: Journal,
     upload: Upload,
     run_id: str | None = None,
-) -> FineTuningJob:
+    tell: Callable[[str], None] | None = None,
+) -> Launched:
     """Upload what is needed and create the job, or return the job that this run id already made.
 
     Args:
@@ -53,7 +66,9 @@ def launch(
         request: The job.
         journal: Where the launch is written down.
         upload: Sends what the host does not have yet.
-        run_id: Names the launch, so that a script that is run again finds its job; None is a new launch.
+        run_id: Names the launch, so that a script that is run again finds its job; None is a new launch, unless an
+            earlier one of the same job had no answer.
+        tell: Told in words when the job of such an earlier launch is taken up.
 
     Raises:
         UnavailableError: It is not known whether the job exists; the text says how to find out.
@@ -62,13 +77,18 @@ def launch(
         ValueError: The run id was used for another job.
     """
     request.check_host(host)
-    run_id = run_id or new_run_id()
     fingerprint = _fingerprint(request)
-    before = journal.launch(run_id)
+    before = journal.launch(run_id) if run_id else _unanswered(openai, host, journal, fingerprint)
     if before and before.state != "refused":
-        return _of_before(openai, host, before, journal, fingerprint)
+        job = _of_before(openai, host, before, journal, fingerprint)
+        if tell and not run_id:
+            tell(taken_up(before, job.id))
+        return Launched(before.run_id, job)
+    run_id = run_id or new_run_id()
     files = upload(request.train), upload(request.valid) if request.valid is not None else None
-    return _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)
+    with _under_way(journal, run_id):
+        job = _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)
+    return Launched(run_id, job)
 
 
 def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
@@ -80,6 +100,39 @@ def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
             if number >= _SEARCHED_JOBS:
                 break
     return None
+
+
+def _unanswered(openai: OpenAI, host: Host, journal: Journal, fingerprint: str) -> Launch | None:
+    """Return the earlier launch of the same job that nobody has had an answer to, its job found where there is one.
+
+    Somebody who types a command again after a crash has no run id to give, and must not pay twice.
+
+    Raises:
+        UnavailableError: Whether it has made a job is not known, and sending it again could make a second one.
+    """
+    pending = [
+        entry
+        for entry in journal.launches(str(openai.base_url), "intended", "unknown")
+        if entry.fingerprint == fingerprint and (journal.home, entry.run_id) not in _UNDER_WAY
+    ]
+    for entry in pending:
+        job = find(openai, host, entry.run_id)
+        if job is not None:
+            journal.settle(entry.run_id, "created", job_id=job.id)
+            return replace(entry, state="created", job_id=job.id)
+    if pending and not host.is_local:
+        raise unanswered(host, pending[-1], journal.home)
+    return pending[-1] if pending else None
+
+
+@contextmanager
+def _under_way(journal: Journal, run_id: str) -> Iterator[None]:
+    """Mark a launch as one that a thread of this process is about to hear the outcome of."""
+    _UNDER_WAY.add((journal.home, run_id))
+    try:
+        yield
+    finally:
+        _UNDER_WAY.discard((journal.home, run_id))
 
 
 def _of_before(openai: OpenAI, host: Host, before: Launch, journal: Journal, fingerprint: str) -> FineTuningJob:

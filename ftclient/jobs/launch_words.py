@@ -12,10 +12,36 @@ from ftclient.jobs.journal import Launch
 
 def unknown(host: Host, entry: Launch, home: Path) -> UnavailableError:
     """Return what to do about a launch that was not answered and whose job is not found."""
-    command = command_for(entry.base_url, home)
+    text = f"{host.title} did not answer, and lists no job of this launch ({entry.run_id}): it may or may not exist."
+    return UnavailableError(f"{text} Nothing is sent again. {_ways_on(entry, home)}")
+
+
+def unanswered(host: Host, entry: Launch, home: Path) -> UnavailableError:
+    """Return why a job is not started that an earlier launch without an answer may have started already."""
     return UnavailableError(
-        f"{host.title} did not answer, and lists no job of this launch ({entry.run_id}): it may or may not exist. "
-        f"Nothing is sent again. `{command} jobs` looks for it once more; if you know that there is none, "
+        f"{host.title} did not answer an earlier launch of the same job ({entry.run_id}), and lists no job of it: it "
+        f"may or may not exist. Nothing is sent. {_ways_on(entry, home)} A run id of its own (`--run-id NAME`, or "
+        "run_id=) starts another job all the same."
+    )
+
+
+def taken_up(entry: Launch, job_id: str) -> str:
+    """Return that the job of an earlier launch is gone on with instead of a new one."""
+    return (
+        f"An earlier launch of the same job ({entry.run_id}) had no answer; its job {job_id} is taken up, and no "
+        "second one is started. A run id of its own (`--run-id NAME`, or run_id=) starts another."
+    )
+
+
+def found(entry: Launch, job_id: str) -> str:
+    """Return that the job of a launch without an answer is there."""
+    return f"The launch {entry.run_id} had no answer; its job is {job_id}."
+
+
+def _ways_on(entry: Launch, home: Path) -> str:
+    command = command_for(entry.base_url, home)
+    return (
+        f"`{command} jobs` looks for it once more; if you know that there is none, "
         f"`{command} jobs --forget {entry.run_id}` lets it be sent again."
     )
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.launch import find
-from ftclient.jobs.launch_words import not_given_up_here
+from ftclient.jobs.launch_words import found, not_given_up_here
 
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.fine_tuning import FineTuningJob
 
 
-def reconcile(openai: OpenAI, host: Host, journal: Journal) -> list[Launch]:
+def reconcile(
+    openai: OpenAI, host: Host, journal: Journal, *, tell: Callable[[str], None] | None = None
+) -> list[Launch]:
     """Look for the jobs of launches without a known outcome; return those that are still not found.
 
-    Nothing is sent again.
+    Nothing is sent again. `tell` is told in words of each job that is found.
     """
     base_url = str(openai.base_url)
     for pending in journal.launches(base_url, "intended", "unknown"):
         job = find(openai, host, pending.run_id)
         if job is not None:
             journal.settle(pending.run_id, "created", job_id=job.id)
+            if tell:
+                tell(found(pending, job.id))
     return journal.launches(base_url, "intended", "unknown")
 
 

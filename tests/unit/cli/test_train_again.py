@@ -1,0 +1,71 @@
+"""`ftclient train` after it was killed while the host was starting the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.serving import HOSTED_MODEL, run_program, simulated_server
+from tests.faults.launching import examples
+from tests.faults.proxy import Exchange, Fault, FaultProxy
+
+CREATE = ("POST", "/v1/fine_tuning/jobs")
+FT = (sys.executable, "-m", "ftclient", "--backend", "openai")
+TRAIN = ("train", "data.jsonl", "--model", HOSTED_MODEL, "--detach", "--yes")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory):
+    with simulated_server(tmp_path_factory.mktemp("server")) as url:
+        yield url.removesuffix("/v1")
+
+
+def killed_while_it_starts_a_job(proxy: FaultProxy, folder: Path, environment: dict[str, str], fault: Fault) -> None:
+    """Run `train` and kill it once its request has come."""
+    asked = threading.Event()
+
+    def choose(exchange: Exchange) -> Fault:
+        if (exchange.method, exchange.path) != CREATE:
+            return Fault()
+        asked.set()
+        return fault
+
+    proxy.choose = choose
+    command = subprocess.Popen([*FT, *TRAIN], cwd=folder, env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
+    assert asked.wait(60)
+    os.kill(command.pid, signal.SIGKILL)
+    assert command.wait() == -signal.SIGKILL
+    proxy.choose = lambda _: Fault()
+
+
+def test_the_command_typed_again_takes_up_the_job_and_one_with_a_run_id_starts_another(
+    server: str, tmp_path: Path
+) -> None:
+    examples().write(tmp_path / "data.jsonl")
+    with FaultProxy(server) as proxy:
+        environment = {
+            "FTCLIENT_HOME": str(tmp_path / "home"),
+            "OPENAI_BASE_URL": f"{proxy.url}/v1",
+            "OPENAI_API_KEY": "sk-test",
+        }
+
+        def run(*arguments: str) -> str:
+            options = {key: value for key, value in environment.items() if key != "FTCLIENT_HOME"}
+            return run_program(*FT, *arguments, home=tmp_path / "home", cwd=tmp_path, **options).strip()
+
+        def jobs() -> list[str]:
+            return [job["id"] for job in json.loads(run("jobs", "--json"))]
+
+        killed_while_it_starts_a_job(proxy, tmp_path, environment, Fault(delay_s=0.5, drop_after=True))
+        job = run(*TRAIN)
+        assert jobs() == [job]
+        named = run(*TRAIN, "--run-id", "another")
+        assert set(jobs()) == {job, named}
+        assert run(*TRAIN, "--run-id", "another") == named
