@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from local_backend.names import new_id
 from local_backend.store.answers import Idempotency, earlier_answer, keep_answer
 from local_backend.store.blobs import Content, blob_path, keep
+from local_backend.store.checkpoints import way_on
 from local_backend.store.database import Store, now
 from local_backend.store.image_files import with_images
 from local_backend.store.paging import Page, page
@@ -20,6 +22,9 @@ from local_backend.store.tables import FileRow, JobRow
 
 UNFINISHED = ("validating_files", "queued", "running", "pausing", "paused")
 """Statuses of jobs that still need their files."""
+
+LEFT_OVER_S = 24 * 3600
+"""What arrives, or is made for a job to come, is never under way for so long; parts of uploads expire after an hour."""
 
 IMAGE_PURPOSES = ("vision", "user_data")
 """What an image may have been uploaded for that training files name."""
@@ -92,27 +97,31 @@ class Files:
             return page(session, query, table=FileRow, after=after, limit=limit, newest_first=newest_first)
 
     def delete(self, file_id: str) -> bool:
-        """Delete a file; its content goes once neither a file nor an unfinished job needs it."""
+        """Delete a file; its content, and what jobs read of it, goes once no file and no unfinished job needs it."""
         with self._store.write() as session:
             row = session.scalar(_living().where(FileRow.id == file_id))
             if row is None:
                 return False
             row.deleted = True
-            sha256 = row.sha256
-        self._drop_unused(sha256)
+            unneeded = {row.sha256, *_read_by_jobs(session, file_id)}
+        for sha256 in unneeded:
+            self._drop_unused(sha256)
         return True
 
     def drop_expired(self) -> None:
         """Delete the files whose time is over, and contents that nothing needs."""
         with self._store.read() as session:
-            unused = [path.name for path in self._store.blobs.iterdir() if not _is_used(session, path.name)]
+            unused = [path.name for path in self._store.blobs.iterdir() if not self._is_kept(session, path)]
         for sha256 in unused:
             self._drop_unused(sha256)
+
+    def _is_kept(self, session: Session, content: Path) -> bool:
+        return _is_used(session, content.name, jobs=self._store.jobs) or _is_new(session, content)
 
     def _drop_unused(self, sha256: str) -> None:
         """Remove a content nobody needs. The write lock keeps an upload of the same content from crossing this."""
         with self._store.write() as session:
-            if not _is_used(session, sha256):
+            if not _is_used(session, sha256, jobs=self._store.jobs):
                 blob_path(self._store.blobs, sha256).unlink(missing_ok=True)
 
 
@@ -139,10 +148,39 @@ def _living() -> Select[FileRow]:
     return select(FileRow).where(FileRow.deleted.is_(False), not_expired)
 
 
-def _is_used(session: Session, sha256: str) -> bool:
+def _read_by_jobs(session: Session, file_id: str) -> set[str]:
+    """The sha256s of what jobs have read of a file."""
+    training = select(JobRow.training_sha256).where(JobRow.training_file == file_id)
+    validation = select(JobRow.validation_sha256).where(JobRow.validation_file == file_id)
+    return {sha256 for sha256 in session.scalars(training.union(validation)) if sha256 is not None}
+
+
+def _is_used(session: Session, sha256: str, *, jobs: Path) -> bool:
+    reads_it = or_(JobRow.training_sha256 == sha256, JobRow.validation_sha256 == sha256)
     files = _living().with_only_columns(FileRow.seq).where(FileRow.sha256 == sha256)
-    jobs = select(JobRow.seq).where(
-        JobRow.status.in_(UNFINISHED),
-        or_(JobRow.training_sha256 == sha256, JobRow.validation_sha256 == sha256),
-    )
-    return session.scalar(files.limit(1)) is not None or session.scalar(jobs.limit(1)) is not None
+    unfinished = select(JobRow.seq).where(JobRow.status.in_(UNFINISHED), reads_it)
+    known = any(session.scalar(query.limit(1)) is not None for query in (files, unfinished))
+    return known or _may_go_on_with(session, sha256, jobs)
+
+
+def _may_go_on_with(session: Session, sha256: str, jobs: Path) -> bool:
+    """Whether a failed job that can go on reads a content that was made from a file which is still there."""
+    there = _living().with_only_columns(FileRow.id)
+    training = and_(JobRow.training_sha256 == sha256, JobRow.training_file.in_(there))
+    validation = and_(JobRow.validation_sha256 == sha256, JobRow.validation_file.in_(there))
+    failed = session.scalars(select(JobRow).where(JobRow.status == "failed", or_(training, validation)))
+    return any(can_go_on(session, job, jobs / job.id) for job in failed)
+
+
+def can_go_on(session: Session, job: JobRow, folder: Path) -> bool:
+    """Whether a job that has failed, and whose folder this is, can be resumed."""
+    return way_on(session, job, code=(job.error or {}).get("code"), folder=folder) is not None
+
+
+def _is_new(session: Session, content: Path) -> bool:
+    """Whether a content was never a file's and is no day old: it may have been made for a job that has no row yet."""
+    row = session.scalar(select(FileRow.seq).where(FileRow.sha256 == content.name).limit(1))
+    try:
+        return row is None and time.time() - content.stat().st_mtime < LEFT_OVER_S
+    except FileNotFoundError:
+        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import mmap
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +39,8 @@ def with_images(store: Store, row: FileRow, *, find: Find) -> str:
         for line in lines:
             arriving.write(_filled(line, find) if b'"file-' in line and b"image_url" in line else line)
         content = arriving.finish()
-        keep(content, folder=store.blobs)
+        with store.write():  # so that nobody finds it old and unused, and removes it, before a job is to read it
+            os.utime(keep(content, folder=store.blobs))
     return content.sha256
 
 

@@ -10,13 +10,9 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from local_backend.store.checkpoints import way_on
 from local_backend.store.database import Store
-from local_backend.store.files import Files
+from local_backend.store.files import LEFT_OVER_S, Files, can_go_on
 from local_backend.store.tables import JobRow, ModelRow
-
-LEFT_OVER_S = 24 * 3600
-"""What arrives is never under way for so long; parts of uploads expire after an hour."""
 
 KEPT_RESUME_POINTS = 3
 """So many failed jobs, the last ones, can go on: what that takes is as large as all weights that train, three times."""
@@ -79,12 +75,8 @@ def _without_way_on(session: Session, job: JobRow, jobs: Path) -> list[Path]:
         select(JobRow).where(JobRow.status == "failed").order_by(JobRow.finished_at.desc(), JobRow.seq.desc())
     )
     found = [row for row in failed if (jobs / row.id / "resume").is_dir()]
-    going_on = [row for row in found if _can_go_on(session, row, jobs / row.id)]
+    going_on = [row for row in found if can_go_on(session, row, jobs / row.id)]
     return [jobs / row.id for row in found if row not in going_on[:KEPT_RESUME_POINTS]]
-
-
-def _can_go_on(session: Session, job: JobRow, folder: Path) -> bool:
-    return way_on(session, job, code=(job.error or {}).get("code"), folder=folder) is not None
 
 
 def _age_s(path: Path) -> float:
