@@ -10,7 +10,9 @@ import pytest
 import torch
 import transformers
 
+from local_backend.engine.generation import serving
 from local_backend.engine.generation.cache import Cache
+from local_backend.engine.generation.load import load
 from local_backend.engine.generation.serving import Deltas, Speaker
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
@@ -210,6 +212,31 @@ def test_idle_models_are_let_go_and_come_back(tmp_path):
     first = text_of(speaker.chat(ref, greedy("the cat")))
     assert wait_until(lambda: speaker.loaded() == [])
     assert text_of(speaker.chat(ref, greedy("the cat"))) == first
+
+
+def test_an_idle_model_is_let_go_while_another_loads(tmp_path, speaker, monkeypatch):
+    """Found but no longer there, it would be asked again and again until the other has been loaded."""
+    first, second = (ModelRef(base=str(write_tiny(tmp_path / name))) for name in ("first", "second"))
+    expected = text_of(speaker.chat(first, greedy("the cat")))
+    (voice,) = speaker._voices.values()
+    loads, may_load = threading.Event(), threading.Event()
+
+    def load_later(folder, **options):
+        loads.set()
+        assert may_load.wait(20)
+        return load(folder, **options)
+
+    monkeypatch.setattr(serving, "load", load_later)
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(speaker.chat, second, greedy("the cat"))
+        assert loads.wait(20)
+        voice.retire()
+        try:
+            assert wait_until(lambda: speaker.loaded() == [])
+            again = pool.submit(speaker.chat, first, greedy("the cat"))
+        finally:
+            may_load.set()
+        assert text_of(again.result(20)) == text_of(other.result(20)) == expected
 
 
 def test_weights_that_are_written_anew_answer_at_once_and_the_old_ones_are_let_go(tmp_path, speaker):

@@ -37,7 +37,9 @@ class Speaker:
         self._settings = settings
         self._idle_s = idle_s
         self._voices: dict[tuple[Path, Stamp], _Voice] = {}
+        self._voices_change = threading.Lock()
         self._loading = threading.Lock()
+        """Held while a model is read, so that each is read once; whoever lets one go must not wait for that."""
         # A daemon thread that is cut off inside torch would abort the whole process.
         atexit.register(_close_at_exit, weakref.ref(self))
 
@@ -98,7 +100,9 @@ class Speaker:
             if voice is None or not voice.is_alive():
                 self._retire(folder)
                 loaded = load(folder, tokenizer_dir=tokenizer_dir)
-                voice = self._voices[key] = _Voice(loaded, idle_s=self._idle_s, on_end=self._forget)
+                voice = _Voice(loaded, idle_s=self._idle_s, on_end=self._forget)
+                with self._voices_change:
+                    self._voices[key] = voice
                 voice.start()
             return voice
 
@@ -109,7 +113,7 @@ class Speaker:
                 voice.retire()
 
     def _forget(self, voice: _Voice) -> None:
-        with self._loading:
+        with self._voices_change:
             for key, one in list(self._voices.items()):
                 if one is voice:
                     del self._voices[key]
