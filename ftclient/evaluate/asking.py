@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -10,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ftclient.errors import BackendError, RateLimitError, UnavailableError
 from ftclient.evaluate import reasoning
-from ftclient.evaluate.chat import choice_of
-from ftclient.evaluate.halves import without_halves
+from ftclient.evaluate.chat import choice_of, sendable
 from ftclient.evaluate.pace import Pace, Pause
 from ftclient.evaluate.questions import Answer, calls_of
 from ftclient.evaluate.store import AnswerStore, key_of
@@ -78,6 +78,9 @@ class Asker:
         self._is_limited = is_limited
         self._weights: dict[str, Any] = {}
         self._unfit: dict[str, frozenset[str]] = {}
+        self._guard = threading.Lock()
+        self._here: dict[str, Future[Answer]] = {}
+        """By key what was asked by this asker, or is being asked."""
         self.workers = workers or (LOCAL_WORKERS if host.is_local else HOSTED_WORKERS)
         self._pace = Pace(self.workers)
 
@@ -117,19 +120,41 @@ class Asker:
         return None if self._fresh else self._store.get(self.key(model, messages, options))
 
     def answer(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
-        """Return the answer of a model, from the store if it was asked before.
+        """Return the answer of a model, from the store if it was asked before; whoever asks the same waits for it.
 
         Raises:
             BackendError: The host refused or failed, also after pauses.
         """
+        key, mine = self.key(model, messages, options), Future[Answer]()
+        with self._guard:
+            found = self._here.setdefault(key, mine)
+        if found is not mine:
+            return found.result()
+        try:
+            answer = self._from_store_or_host(key, model, messages, options)
+        except BaseException as error:
+            del self._here[key]
+            mine.set_exception(error)
+            raise
+        mine.set_result(answer)
+        return answer
+
+    def _from_store_or_host(
+        self, key: str, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
+    ) -> Answer:
         found = self.known(model, messages, options)
         if found is None:
             found = self._asked(model, messages, options)
-            self._store.keep(self.key(model, messages, options), found, model=model)
+            self._store.keep(key, found, model=model)
         return found
 
     def each(
-        self, work: Callable[[_Given], _Made], given: Sequence[_Given], *, done: Callable[[], None]
+        self,
+        work: Callable[[_Given], _Made],
+        given: Sequence[_Given],
+        *,
+        done: Callable[[], None],
+        workers: int | None = None,
     ) -> list[_Made]:
         """Do some work for each of `given`, in threads, and return what came of it in their order.
 
@@ -137,11 +162,12 @@ class Asker:
             work: What to do; it may ask.
             given: What to do it for.
             done: Called in this thread after each.
+            workers: How many are done at once; None is as many as may be asked at once.
 
         Raises:
             BackendError: The first failure; nobody is asked any more, and answers that were under way are kept.
         """
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="evaluate")
+        pool = ThreadPoolExecutor(workers or self.workers, thread_name_prefix="evaluate")
         futures = [pool.submit(work, each) for each in given]
         try:
             _watch(futures, done)
@@ -187,7 +213,7 @@ class Asker:
 
     def _once(self, model: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> Answer:
         started = time.perf_counter()
-        wanted: dict[str, Any] = {**self._fitting(model, options), "messages": without_halves(list(messages))}
+        wanted: dict[str, Any] = {**self._fitting(model, options), "messages": sendable(messages)}
         with errors_of(self._host):
             completion = self._openai.chat.completions.create(model=model, **wanted)
         self._pace.went_well()

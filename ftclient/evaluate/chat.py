@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ftclient.errors import BackendError
+from ftclient.evaluate.halves import without_halves
 from ftclient.hosts import Host
 from ftclient.wire import errors_of
 
@@ -33,6 +34,13 @@ def answer(openai: OpenAI, host: Host, model: str, messages: list[dict[str, Any]
     with errors_of(host):
         completion = openai.chat.completions.create(model=model, messages=cast("Any", messages), **options)
     return choice_of(completion, host).message.content or ""
+
+
+def sendable(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages as hosts take them: without `weight`, which is for training, and in texts that are UTF-8."""
+    return [
+        {name: without_halves(value) for name, value in message.items() if name != "weight"} for message in messages
+    ]
 
 
 def choice_of(completion: ChatCompletion, host: Host) -> Choice:

@@ -14,9 +14,9 @@ from ftclient.errors import BackendError
 from ftclient.evaluate import judge, reasoning, spending
 from ftclient.evaluate.asking import LONGEST_PAUSE_S, Asker, Tell
 from ftclient.evaluate.compare import Comparison, Measured
-from ftclient.evaluate.grade_answers import check_worked, complaint, graded, to_ask
-from ftclient.evaluate.graders import Grader, Multi, PythonGrader, read_grader, require_sandbox
-from ftclient.evaluate.questions import Answer, Question, questions_of
+from ftclient.evaluate.grade_answers import check_worked, complaint, graded, runs_code, to_ask
+from ftclient.evaluate.graders import Grader, read_grader, require_sandbox
+from ftclient.evaluate.questions import Answer, Question, first_places, questions_of
 from ftclient.evaluate.scoring import can_score, likelihoods
 from ftclient.evaluate.spending import Asked, Spending
 from ftclient.evaluate.store import AnswerStore, oldest_day
@@ -135,6 +135,7 @@ class _Run:
         self.wishes = wishes
         self.task: Task = task_of(questions)
         self.n_done = 0
+        self._firsts = first_places(questions)
         self._progress = progress
         room = {reasoning.ROOM: reasoning.TOKENS} if wishes.max_tokens is None else {}
         self._options = {**wishes.options(questions), **room}
@@ -144,12 +145,14 @@ class _Run:
     def spending(self, asker: Asker) -> Spending:
         """What is to be asked, and what it costs at most."""
         asked: list[Asked] = []
+        firsts = frozenset(self._firsts)
         stored: dict[str, list[Answer]] = {model: [] for model in self.models}
-        for question in self.questions:
+        for at, question in enumerate(self.questions):
             known = {model: self._known(asker, model, question) for model in self.models}
-            asked += [self._asked_once(model, question) for model, answer in known.items() if answer is None]
-            for model, answer in known.items():
-                stored[model] += [answer] if answer else []
+            if at in firsts:
+                asked += [self._asked_once(model, question) for model, answer in known.items() if answer is None]
+                for model, answer in known.items():
+                    stored[model] += [answer] if answer else []
             if not self._host.is_local:
                 asked += self._asked_about(asker, question, known)
         dubious = [answer for model, answers in stored.items() if not asker.is_fixed(model) for answer in answers]
@@ -206,7 +209,9 @@ class _Run:
             leads=self._grader is not None,
             notes=notes,
             costs_usd={
-                model: spending.cost_of(self._host, model, answers, book=self.wishes.prices)
+                model: spending.cost_of(
+                    self._host, model, [answers[at] for at in self._firsts], book=self.wishes.prices
+                )
                 for model, answers in given.items()
             },
         )
@@ -266,8 +271,7 @@ def _grader_of(wishes: Wishes) -> Grader | None:
     grader = wishes.grader
     if isinstance(grader, Mapping):
         grader = read_grader(grader, source="grader")
-    parts = grader.graders.values() if isinstance(grader, Multi) else [grader]
-    if any(isinstance(part, PythonGrader) for part in parts):
+    if grader is not None and runs_code(grader):
         require_sandbox()
     return grader
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ftclient.evaluate.graders import (
     ModelQuestion,
     ModelReply,
     Multi,
+    PythonGrader,
     Sample,
     ScoreModel,
     grade,
@@ -50,7 +52,17 @@ def graded(
             raise BackendError(f"The grader's model cannot be asked: {found.errors['model_grader_server_error']}")
         return found
 
-    return asker.each(one, list(zip(questions, answers, strict=True)), done=done)
+    workers = min(asker.workers, os.cpu_count() or 1) if runs_code(grader) else None  # a process each
+    return asker.each(one, list(zip(questions, answers, strict=True)), done=done, workers=workers)
+
+
+def runs_code(grader: Grader) -> bool:
+    """Whether a grader, or a part of it, is code."""
+    return any(isinstance(part, PythonGrader) for part in _parts(grader))
+
+
+def _parts(grader: Grader) -> list[Grader]:
+    return list(grader.graders.values()) if isinstance(grader, Multi) else [grader]
 
 
 def check_worked(grader: Grader, grades: Sequence[Grade]) -> None:
@@ -106,9 +118,8 @@ def to_ask(
         answer: The answer, None if it is not known yet.
         longest_tokens: How long it may be. A grader shows it as often as its template says.
     """
-    parts = grader.graders.values() if isinstance(grader, Multi) else [grader]
     found = []
-    for part in parts:
+    for part in _parts(grader):
         if isinstance(part, ScoreModel | LabelModel):
             asked = _question_about(part, question, answer)
             more = 0 if answer else _answer_tokens(part, longest_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,6 +109,14 @@ def questions_of(examples: Iterable[Mapping[str, Any]]) -> list[Question]:
     if not found:
         raise DataError("There are no examples to evaluate on.")
     return found
+
+
+def first_places(questions: Sequence[Question]) -> list[int]:
+    """Return the places of the questions that have not come before, in their order: only those need be asked."""
+    places: dict[str, int] = {}
+    for at, question in enumerate(questions):
+        places.setdefault(json.dumps([list(question.messages), list(question.tools)], default=str), at)
+    return list(places.values())
 
 
 def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:

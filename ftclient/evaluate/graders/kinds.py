@@ -26,8 +26,8 @@ class _Kind(BaseModel):
     pass_threshold: float | None = None
     """At which reward an answer counts as right.
 
-    None: at 1 for checks and labels, else no such line is drawn. Comparisons, which list what was mended and broken, then
-    draw it in the middle of the range.
+    None: at 1 for checks and labels, else no such line is drawn. Comparisons, which list what was mended and broken,
+    then draw it in the middle of the range.
     """
 
     def texts(self) -> Iterator[str]:
