@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -44,6 +44,41 @@ def tools_of(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The tools that an example declares, old-style functions among them."""
     functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
     return [*(example.get("tools") or ()), *functions]
+
+
+def called_names(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of all functions that are offered or called, each once.
+
+    Raises:
+        UserError: A tool is no function with a name.
+    """
+    calls = (call for message in messages for call in message.get("tool_calls") or ())
+    return list(dict.fromkeys([*map(_name, tools), *map(_name, calls)]))
+
+
+def renamed(
+    messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], names: Mapping[str, str]
+) -> tuple[list[Message], list[Mapping[str, Any]]]:
+    """The same messages and tools with other names for their functions."""
+
+    def rename(call: Mapping[str, Any]) -> dict[str, Any]:
+        return {**call, "function": {**call["function"], "name": names[_name(call)]}}
+
+    changed = [
+        {**message, "tool_calls": [rename(call) for call in message["tool_calls"]]}
+        if message.get("tool_calls")
+        else message
+        for message in messages
+    ]
+    return changed, [rename(tool) for tool in tools]
+
+
+def _name(call: Mapping[str, Any]) -> str:
+    function = call.get("function")
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str) or not name:
+        raise UserError("Each tool must be a function with a name.", param="tools", code="invalid_value")
+    return name
 
 
 def _content_text(content: Any) -> str:

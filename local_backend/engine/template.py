@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_backend.engine.messages import Message, plain_message, tools_of, weight_of
+from local_backend.engine.messages import Message, called_names, plain_message, renamed, tools_of, weight_of
 from local_backend.task import UserError
 
 
@@ -80,8 +80,14 @@ class Template:
         return self.asked(messages, tools).ids
 
     def asked(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Rendered:
-        """Return the same, with the images that belong to it where the model reads images."""
-        (ids,) = self._tokenize_all([self._text(self._plain(messages), tools, opens_answer=True)])
+        """Return the same, with the images that belong to it where the model reads images.
+
+        Raises:
+            UserError: The template can't express the messages or the tools.
+        """
+        plain = self._plain(messages)
+        self._check_expressible(plain, tools)
+        (ids,) = self._tokenize_all([self._text(plain, tools, opens_answer=True)])
         return Rendered(ids, [0.0] * len(ids))
 
     def render(self, example: Mapping[str, Any]) -> list[Rendered]:
@@ -219,12 +225,13 @@ class Template:
 
     def _check_expressible(self, messages: Sequence[Message], tools: Sequence[Any]) -> None:
         """Refuse tools and tool calls that the template would leave out in silence."""
-        names = [tool["function"]["name"] for tool in tools]
-        names += [call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()]
+        names = called_names(messages, tools)
         if not names:
             return
-        text = self._text(messages, tools)
-        missing = [name for name in names if name not in text]
+        # Under names that stand nowhere else: the right ones may be words of the conversation.
+        others = {name: f"tool_{i}_{name}" for i, name in enumerate(names)}
+        text = self._text(*renamed(messages, tools, others))
+        missing = [name for name in names if others[name] not in text]
         if missing:
             raise UserError(
                 f"The model's chat template has no place for tools (`{missing[0][:64]}` would be left out). "

@@ -119,6 +119,31 @@ def test_tools_that_a_template_would_drop_are_refused(change):
         template().render({"messages": TWO_TURNS, **change})
 
 
+@pytest.mark.parametrize(
+    ("messages", "tools"),
+    [
+        (TWO_TURNS[1:2], [TOOL]),
+        ([TWO_TURNS[1], {"role": "assistant", "content": None, "tool_calls": [CALL]}, TWO_TURNS[3]], []),
+        ([{"role": "user", "content": "What does look_up do?"}], [TOOL]),
+    ],
+    ids=["offered", "called before", "named in the question"],
+)
+def test_a_question_whose_tools_a_template_would_drop_is_refused(messages, tools):
+    """The model would answer as if there were none."""
+    with pytest.raises(UserError, match=r"no place for tools .`look_up` would be left out") as caught:
+        template().prompt(messages, tools)
+    assert (caught.value.code, caught.value.param) == ("model_not_supported", "tools")
+    renderer = template(KNOWS_TOOLS)
+    assert "look_up" in renderer.tokenizer.decode(renderer.prompt(messages, tools))
+
+
+@pytest.mark.parametrize("tool", [{"type": "custom"}, {"type": "function", "function": {}}, {"function": "look_up"}])
+def test_a_tool_without_a_name_is_refused(tool):
+    with pytest.raises(UserError, match="a function with a name") as caught:
+        template(KNOWS_TOOLS).prompt(TWO_TURNS[1:2], [tool])
+    assert (caught.value.code, caught.value.param) == ("invalid_value", "tools")
+
+
 def test_tools_and_calls_reach_a_template_that_knows_them():
     renderer = template(KNOWS_TOOLS)
     messages = [TWO_TURNS[1], {"role": "assistant", "content": None, "tool_calls": [CALL]}]

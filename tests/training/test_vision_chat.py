@@ -104,6 +104,13 @@ def test_images_that_cannot_be_read_are_refused_with_the_reason(base, client):
         ask(client, str(base.path), {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}})
 
 
+def test_tools_that_its_template_would_drop_are_refused(base, client):
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+    with pytest.raises(openai.BadRequestError, match="no place for tools") as caught:
+        ask(client, str(base.path), image_part(DARK), text_part("What?"), tools=[tool])
+    assert (caught.value.code, caught.value.param) == ("model_not_supported", "tools")
+
+
 def test_a_check_names_all_images_that_cannot_be_read(base, client, tmp_path):
     sound = [seen("no", image_part(picture(shade))) for shade in range(10)]
     address = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
