@@ -20,6 +20,7 @@ from ftclient.data.chat import KEYS_BY_ROLE, MESSAGE_KEYS
 from ftclient.data.clean.places import text_places
 from ftclient.data.redact import Finder, find_personal_data, replace_findings
 from ftclient.errors import DataError
+from ftclient.evaluate.halves import without_halves
 from ftclient.home import client_tables
 
 Verdict = Literal["good", "bad"]
@@ -114,7 +115,7 @@ class FeedbackStore:
         clean = _Redactor(self._finder)
         kept = Feedback(
             id=f"fb-{uuid.uuid4().hex[:16]}",
-            model=_whole(model),
+            model=without_halves(model),
             messages=[clean.message(message) for message in asked],
             answer=clean.text(answer),
             verdict=verdict,
@@ -138,7 +139,7 @@ class FeedbackStore:
         """
         query = f"SELECT {_COLUMNS} FROM feedback WHERE at >= ? AND (? IS NULL OR model = ?) ORDER BY number"  # noqa: S608
         with self._open() as db:
-            named = None if model is None else _whole(model)
+            named = without_halves(model)
             rows = db.execute(query, (since, named, named)).fetchall()
         names = _COLUMNS.split(", ")
         return [Feedback(**{**dict(zip(names, row, strict=True)), "messages": json.loads(row[2])}) for row in rows]
@@ -162,7 +163,7 @@ class _Redactor:
 
     def text(self, text: str) -> str:
         """Return a text without personal data."""
-        text = _whole(text)
+        text = without_halves(text)
         if self._finder is None:
             return text
         found = self._finder(text)
@@ -170,10 +171,11 @@ class _Redactor:
         return replace_findings(text, found, self._seen)
 
     def message(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Return a message once its texts have no personal data."""
+        """Return a message whose texts have no personal data."""
         for place in text_places(message):
             place.rewrite(self.text)
-        return message
+        clean: dict[str, Any] = without_halves(message)  # arguments that were rewritten may have got some
+        return clean
 
 
 def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
     keys = MESSAGE_KEYS | KEYS_BY_ROLE.get(str(said.get("role")), frozenset())
     kept = {key: value for key, value in said.items() if key in keys and (value is not None or key == "content")}
     try:
-        copy: dict[str, Any] = json.loads(_whole(json.dumps(kept, default=_fields, ensure_ascii=False)))
+        copy: dict[str, Any] = json.loads(json.dumps(kept, default=_fields))
     except TypeError as error:
         raise DataError(f"A message cannot be written as JSON: {error}.") from None
     return copy
@@ -193,11 +195,6 @@ def _fields(value: Any) -> Any:
     if not hasattr(value, "to_dict"):
         raise TypeError(f"it holds a {type(value).__name__}")
     return value.to_dict(mode="json", exclude_none=True)
-
-
-def _whole(text: str) -> str:
-    """Return a text that can be written as UTF-8: halves of surrogate pairs become U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _check(messages: Sequence[Mapping[str, Any]], answer: str, verdict: str | None, correction: str | None) -> None:

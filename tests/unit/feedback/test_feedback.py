@@ -127,7 +127,7 @@ def test_halves_of_surrogate_pairs_are_replaced_before_anything_is_written(
     store: FeedbackStore, tmp_path: Path
 ) -> None:
     half = "half \ud83d"
-    call = {"id": "c", "type": "function", "function": {"name": half, "arguments": "{}"}}
+    call = {"id": "c", "type": "function", "function": {"name": half, "arguments": json.dumps({half: half})}}
     asked = [
         {"role": "user", "content": half},
         {"role": "assistant", "content": None, "tool_calls": [call]},
