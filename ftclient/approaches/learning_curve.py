@@ -15,10 +15,11 @@ from ftclient.approaches import leaks, training
 from ftclient.approaches.audience import SILENT, Audience
 from ftclient.approaches.budget import check_budget, limit_of, priced_as
 from ftclient.approaches.training import Trained
+from ftclient.approaches.verdict import p_value
 from ftclient.approaches.wishes import TITLES, TRAINED, ApproachName, Wishes
 from ftclient.data import Dataset
 from ftclient.errors import UnsupportedError
-from ftclient.evaluate import evaluation, spending, stats
+from ftclient.evaluate import evaluation, spending
 from ftclient.evaluate.compare import SURE, Comparison, Figure
 from ftclient.evaluate.questions import Question, questions_of
 from ftclient.evaluate.task import task_of
@@ -162,7 +163,7 @@ def learning_curve(
         tell=audience.tell,
     )
     n_seen = leaks.count_seen(questions_of(parts[-1]), questions)
-    return _curve(comparison, approach, [len(part) for part in parts], n_seen=n_seen)
+    return curve_of(comparison, approach, [len(part) for part in parts], n_seen=n_seen)
 
 
 def approach_of(names: Sequence[ApproachName] | None) -> ApproachName:
@@ -216,16 +217,16 @@ def _check_budget(
     check_budget(client, plans, asked, limit=limit, what="the learning curve")
 
 
-def _curve(comparison: Comparison, approach: ApproachName, sizes: Sequence[int], *, n_seen: int) -> LearningCurve:
+def curve_of(comparison: Comparison, approach: ApproachName, sizes: Sequence[int], *, n_seen: int) -> LearningCurve:
+    """Return the curve that models make, which were trained on parts of these sizes, fewest examples first."""
     main, models = comparison.main, list(comparison.given)
     figures = {score.model: score.figures[main.metric.name] for score in comparison.scores}
     points = [Point(n_examples=n, model=model, figure=figures[model]) for n, model in zip(sizes, models, strict=True)]
-    _, p_value = stats.paired_bootstrap(main.values[models[-2]], main.values[models[-1]], main.metric.total)
     return LearningCurve(
         approach=approach,
         metric=main.metric.title,
         points=points,
-        p_value=p_value,
+        p_value=p_value(main, models[-2], models[-1]),
         twice=twice(points[-2], points[-1]),
         n_questions=len(comparison.questions),
         n_seen=n_seen,

@@ -18,6 +18,7 @@ from ftclient.evaluate.compare_view import figure_text
 
 if TYPE_CHECKING:
     from ftclient.approaches.outcome import Outcome, Outcomes
+    from ftclient.evaluate.compare import Measured
 
 _CLOSE = 0.03
 """Approaches this near to each other are told apart by effort alone, unless chance is no likely reason."""
@@ -83,7 +84,7 @@ def _may_be_chance(outcomes: Outcomes, one: Outcome) -> bool:
     plain = next((each for each in ranked if each.name not in TRAINED), None)
     if plain is None or one.name not in TRAINED:
         return False
-    return ranked.index(one) > ranked.index(plain) or p_value(outcomes, plain.name, one.name) >= SURE
+    return ranked.index(one) > ranked.index(plain) or _p(outcomes, plain, one) >= SURE
 
 
 def _reaches(outcomes: Outcomes, one: Outcome) -> bool:
@@ -94,14 +95,19 @@ def _reaches(outcomes: Outcomes, one: Outcome) -> bool:
 def _is_enough(outcomes: Outcomes, one: Outcome, best: Outcome) -> bool:
     """Whether an approach may stand for the best: as good but for chance, and near to it or good enough by itself."""
     metric = outcomes.comparison.main.metric
-    if metric.lower_is_better or p_value(outcomes, one.name, best.name) < SURE:
+    if metric.lower_is_better or _p(outcomes, one, best) < SURE:
         return False
     return best.figure.value - one.figure.value <= _CLOSE or _reaches(outcomes, one)
 
 
-def p_value(outcomes: Outcomes, one: ApproachName, other: ApproachName) -> float:
-    """Return how often chance alone would part two approaches as far, on the same questions."""
-    main = outcomes.comparison.main
+def p_value(main: Measured, one: str, other: str) -> float:
+    """Return how often chance alone would part two as far, on the same questions.
+
+    Args:
+        main: What they are compared by.
+        one: Of whom `main` has values.
+        other: The same.
+    """
     a, b = main.values[one], main.values[other]
     if main.metric.is_binary:
         better = sum(after > before for before, after in zip(a, b, strict=True))
@@ -109,12 +115,16 @@ def p_value(outcomes: Outcomes, one: ApproachName, other: ApproachName) -> float
     return stats.paired_bootstrap(a, b, main.metric.total)[1]
 
 
+def _p(outcomes: Outcomes, one: Outcome, other: Outcome) -> float:
+    return p_value(outcomes.comparison.main, one.name, other.name)
+
+
 def _first(outcomes: Outcomes, choice: Outcome, best: Outcome) -> str:
     text = f"{_named(outcomes, choice)} on {len(outcomes.comparison.questions)} test questions"
     if choice is best:
         return f"{text}; nothing did better."
     saves_effort = _is_enough(outcomes, choice, best) and _effort(choice) < _effort(best)
-    p = f"(p = {p_value(outcomes, choice.name, best.name):.2f})"
+    p = f"(p = {_p(outcomes, choice, best):.2f})"
     how = (
         f"is no real difference {p}, and takes more effort" if saves_effort else f"is ahead, but that may be chance {p}"
     )
@@ -127,7 +137,7 @@ def _against(outcomes: Outcomes, choice: Outcome, best: Outcome) -> list[str]:
     for other in sorted(outcomes.outcomes, key=_effort):
         if other in (choice, best):
             continue
-        p = p_value(outcomes, other.name, choice.name)
+        p = _p(outcomes, other, choice)
         more = other.figure.value - choice.figure.value
         side = "more" if more > 0 else "less"
         chance = f"{side}, but that may be chance" if more else "no real difference"

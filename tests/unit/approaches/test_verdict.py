@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ftclient.approaches.learning_curve import curve_of
 from ftclient.approaches.verdict import ADVICE, NOTHING_HELPS, UNDECIDED
 from ftclient.approaches.wishes import ApproachName
 from tests.unit.approaches.test_approaches import outcomes
@@ -119,3 +120,18 @@ def test_small_gains_over_what_is_good_or_near_keep_their_advice() -> None:
 def test_where_nothing_untrained_was_compared_the_verdict_says_so() -> None:
     for rights, is_said in (({"lora": 20, "full": 22}, True), ({"base": 2, "lora": 20}, False)):
         assert ("Nothing untrained" in " ".join(outcomes(rights).verdict.reasons)) is is_said
+
+
+def test_a_learning_curve_calls_chance_what_a_verdict_calls_chance() -> None:
+    found = outcomes({"lora": 30, "full": 35})
+    given, (first, *rest) = dict(found.comparison.given), found.comparison.given["full"]
+    # Six questions mended and one broken: McNemar's exact test gives 0.125, where resampling would give 0.03.
+    given["full"] = [
+        replace(first, text="?"),
+        *rest[:34],
+        replace(first, text=found.comparison.questions[35].expected),
+        *rest[35:],
+    ]
+    curve = curve_of(replace(found.comparison, given=given), "lora", [100, 200], n_seen=0)
+    assert curve.p_value == pytest.approx(0.125)
+    assert "may be chance (p = 0.12)" in curve.advice
