@@ -77,7 +77,46 @@ def test_answers_are_a_label_or_a_json_list_of_labels():
     assert labels_of(" tool ") == (("tool",), False)
     assert labels_of('["tool", "old", "tool"]') == (("tool", "old"), True)
     assert labels_of("[]") == ((), True)
-    assert labels_of("[sic]") == (("[sic]",), False)
+    for text in ("[sic]", "[NaN]", "[" * 9000 + "]" * 9000):  # no JSON, or none that can be read
+        assert labels_of(text) == ((text,), False)
+
+
+def test_numbers_in_a_list_are_labels_as_they_are_written():
+    assert labels_of("[1, 27]") == (("1", "27"), True)
+    assert labels_of('[1.50, "1", 1]') == (("1.50", "1"), True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ('["a", null]', "holds null"),
+        ('["a", " "]', "holds a blank text"),
+        ('["a", ["b"]]', "holds a list"),
+        ('[{"label": "a"}]', "holds an object"),
+        ("[true]", "holds a boolean"),
+    ],
+)
+def test_lists_of_anything_but_labels_are_refused_with_the_line(tmp_path, body, answer, said):
+    with pytest.raises(JobError, match=rf"Line 7: Its list of labels {said}") as caught:
+        read(tmp_path, body, [*sentences(6), example("the cat", answer)])
+    assert caught.value.code == "invalid_training_file"
+
+
+@pytest.mark.parametrize("labels", [["tool", "animal"], []], ids=["two", "none"])
+def test_a_classifier_of_one_label_each_is_not_measured_on_lists(tmp_path, body, labels):
+    with pytest.raises(JobError, match=rf"Line 4: Its answer is a list of {len(labels)} labels") as caught:
+        read(tmp_path, body, sentences(9), [*sentences(3), example("i see my drill", labels)])
+    assert caught.value.code == "invalid_validation_file"
+
+
+def test_a_list_of_one_label_is_that_label(tmp_path, body):
+    found = read(tmp_path, body, sentences(9), [example("i see my drill", ["tool"])])
+    assert [found.labels.names[i] for i in found.valid[0].targets] == ["tool"]
+
+
+def test_the_order_of_labels_in_an_answer_says_nothing(tmp_path, body):
+    found = read(tmp_path, body, [example("the cat", ["b", "a"]), example("the cat", ["a", "b"])])
+    assert found.train[0].targets == found.train[1].targets == (0, 1)
 
 
 def test_class_weights_give_every_class_the_same_sum_and_keep_the_mean():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftclient.data.decoding import BadImageError
+from ftclient.data.findings import type_name
 from local_backend import images
 from local_backend.engine.rows import invalid_line, numbered_examples
 from local_backend.task import UserError
@@ -76,22 +77,37 @@ def query_of(messages: Sequence[Mapping[str, Any]]) -> Query:
 
 
 def labels_of(answer: str) -> tuple[tuple[str, ...], bool]:
-    """Return the labels of an answer, and whether it is a JSON list of them.
+    """Return the labels of an answer, and whether it is a JSON list of them; numbers in a list are labels as written.
 
     Raises:
-        UserError: It is blank.
+        UserError: It is blank, or a list of something else.
     """
     text = answer.strip()
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            found = json.loads(text)
-        except ValueError:
-            found = None
-        if isinstance(found, list) and all(isinstance(label, str) and label.strip() for label in found):
-            return tuple(dict.fromkeys(label.strip() for label in found)), True
-    if not text:
-        raise UserError("The answer is blank: it must be the label, or a JSON list of labels.")
-    return (text,), False
+    found = _as_list(text)
+    if found is None:
+        if not text:
+            raise UserError("The answer is blank: it must be the label, or a JSON list of labels.")
+        return (text,), False
+    for item in found:
+        if not isinstance(item, str) or not item.strip():
+            what = "a blank text" if isinstance(item, str) else type_name(item)
+            raise UserError(f"Its list of labels holds {what}: each label must be a text or a number.")
+    return tuple(dict.fromkeys(label.strip() for label in found)), True
+
+
+def _as_list(text: str) -> list[Any] | None:
+    """A JSON list with its numbers as texts; None: the text is none."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        found: list[Any] = json.loads(text, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and its like are no JSON
 
 
 def _explained(value: Mapping[str, Any], line: int, param: str) -> Example:

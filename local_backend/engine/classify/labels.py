@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,27 @@ class Labels:
     """Whether an example may have any number of them."""
 
     def targets(self, example: Example, *, param: str) -> tuple[int, ...]:
-        """Return the outputs that are right for an example.
+        """Return the outputs that are right for an example, in their order.
 
         Raises:
-            JobError: It has a label that no training example has; names the line.
+            JobError: It has a label that no training example has, or not the one label that each has; names the line.
         """
-        places = {name: i for i, name in enumerate(self.names)}
-        unknown = next((label for label in example.labels if label not in places), None)
+        unknown = next((label for label in example.labels if label not in self.places), None)
         if unknown is not None:
             text = f"The label {unknown[:60]!r} is not in the training file. Remove the line, or add examples of it."
             raise invalid_line(example.line, text, param)
-        return tuple(places[label] for label in example.labels)
+        if not self.is_multi and len(example.labels) != 1:
+            text = (
+                f"Its answer is a list of {len(example.labels)} labels, and the training examples have one label each. "
+                "Give it one label, or write all answers as lists."
+            )
+            raise invalid_line(example.line, text, param)
+        return tuple(sorted(self.places[label] for label in example.labels))
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The output of each label."""
+        return {name: i for i, name in enumerate(self.names)}
 
 
 def find_labels(examples: Sequence[Example]) -> Labels:
