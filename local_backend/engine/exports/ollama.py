@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from local_backend.engine.template import Template
@@ -9,6 +10,8 @@ from local_backend.task import UserError
 
 _MARKS = {"system": "\u2460", "user": "\u2461", "assistant": "\u2462", "again": "\u2463"}
 """Stand-ins for messages; characters that no chat template writes or treats specially."""
+_CONVERSATIONS = (("system", "user", "assistant", "again"), ("user",), ("user", "assistant", "again"))
+"""Those on which what Ollama will write is compared with what the chat template writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +22,12 @@ class Frame:
     """By role: the text before and after a message's content."""
     opening: str
     """What an answer is opened with."""
-    standard_system: str | None
+    head: str = ""
+    """What every conversation begins with, once: BOS, where the model wants it."""
+    standard_system: str | None = None
     """The system message that is written where none is given."""
+    alone: str = ""
+    """What is written in its place where that is no system message around a text."""
 
 
 def modelfile(template: Template, *, gguf_name: str) -> str:
@@ -43,18 +50,20 @@ def modelfile(template: Template, *, gguf_name: str) -> str:
 def frame_of(template: Template) -> Frame | None:
     """Find what the template writes around messages by rendering marks; None if it is not the same for each."""
     try:
-        whole = _text(template, ["system", "user", "assistant", "again"], opens_answer=True)
-        closed = _text(template, ["system", "user", "assistant", "again"])
-        bare = _text(template, ["user"])
+        asked = {roles: _asked(template, roles) for roles in _CONVERSATIONS}
     except UserError:
         return None
+    whole, bare = asked[_CONVERSATIONS[0]], asked[_CONVERSATIONS[1]]
+    closed = _closed(template, _CONVERSATIONS[0])
     marks = list(_MARKS.values())
-    if any(whole.count(mark) != 1 for mark in marks) or not whole.startswith(closed):
+    if any(whole.count(mark) != 1 for mark in marks) or not whole.startswith(closed) or _MARKS["user"] not in bare:
         return None
-    opening = whole[len(closed) :]
-    gaps = _gaps(closed, marks)
-    frame = _frame(gaps, opening, bare)
-    return frame if frame is not None and _rebuilt(frame, marks) == closed else None
+    led, bos = bare[: bare.index(_MARKS["user"])], template.tokenizer.bos_token or ""
+    # Some models' BOS is what each message begins with.
+    once = bos if whole.count(bos) == 1 else ""
+    frame = _frame(_gaps(closed, marks), whole[len(closed) :], led, bos=once)
+    is_right = frame is not None and all(_written(frame, roles) == text for roles, text in asked.items())
+    return frame if is_right else None
 
 
 def go_template(frame: Frame) -> str:
@@ -66,16 +75,26 @@ def go_template(frame: Frame) -> str:
         f'{{{{ if eq .Role "{role}" }}}}{frame.around[role][0]}{{{{ .Content }}}}{frame.around[role][1]}'
         for role in ("system", "user", "assistant")
     ).replace("{{ else }}{{ if", "{{ else if")
-    return f"{{{{ range .Messages }}}}{branches}{{{{ end }}}}{{{{ end }}}}{frame.opening}"
+    alone = f"{{{{ if not .System }}}}{frame.alone}{{{{ end }}}}" if frame.alone else ""
+    return f"{frame.head}{alone}{{{{ range .Messages }}}}{branches}{{{{ end }}}}{{{{ end }}}}{frame.opening}"
 
 
-def _text(template: Template, roles: list[str], *, opens_answer: bool = False) -> str:
-    messages = [{"role": "user" if role == "again" else role, "content": _MARKS[role]} for role in roles]
-    ids = template.prompt(messages) if opens_answer else None
+def _asked(template: Template, roles: Sequence[str]) -> str:
+    return str(template.tokenizer.decode(template.prompt(_messages(roles))))
+
+
+def _closed(template: Template, roles: Sequence[str]) -> str:
+    """The same without what opens an answer."""
     tokenizer = template.tokenizer
-    if ids is not None:
-        return str(tokenizer.decode(ids))
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False))
+    return str(tokenizer.apply_chat_template(_messages(roles), tokenize=False, add_generation_prompt=False))
+
+
+def _messages(roles: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": _role(role), "content": _MARKS[role]} for role in roles]
+
+
+def _role(name: str) -> str:
+    return "user" if name == "again" else name
 
 
 def _gaps(text: str, marks: list[str]) -> list[str]:
@@ -87,10 +106,11 @@ def _gaps(text: str, marks: list[str]) -> list[str]:
     return [*gaps, text[start:]]
 
 
-def _frame(gaps: list[str], opening: str, bare: str) -> Frame | None:
+def _frame(gaps: list[str], opening: str, led: str, *, bos: str) -> Frame | None:
     """Split each gap between two messages into the end of one and the beginning of the next.
 
-    An answer begins as it is opened, and both user messages have the same text around them.
+    An answer begins as it is opened, and both user messages have the same text around them. `led` is what comes before
+    the text of a user's message that is the first one.
     """
     before_system, system_user, user_assistant, assistant_user, after_user = gaps
     if not user_assistant.endswith(opening) or not opening:
@@ -102,26 +122,40 @@ def _frame(gaps: list[str], opening: str, bare: str) -> Frame | None:
     # What follows a system message and an answer is the end of each, then the beginning of a user's message.
     user_begin = shared[shared.find(user_end) + len(user_end) :] if user_end and user_end in shared else shared
     system_end, answer_end = system_user.removesuffix(user_begin), assistant_user.removesuffix(user_begin)
-    standard = _standard_system(bare, before_system, system_end, user_begin)
+    led = led.removesuffix(user_begin)
+    head = _head(before_system, led, bos)
+    system_begin, rest = before_system.removeprefix(head), led.removeprefix(head)
+    standard = _standard_system(rest, system_begin, system_end)
     around = {
-        "system": (before_system, system_end),
+        "system": (system_begin, system_end),
         "user": (user_begin, user_end),
         "assistant": (opening, answer_end),
     }
-    return Frame(around=around, opening=opening, standard_system=standard)
+    alone = "" if standard else rest
+    return Frame(around=around, opening=opening, head=head, standard_system=standard, alone=alone)
 
 
-def _standard_system(bare: str, before: str, after: str, user_begin: str) -> str | None:
-    head = bare[: bare.index(_MARKS["user"])].removesuffix(user_begin)
-    if not (head.startswith(before) and head.endswith(after)) or len(head) <= len(before) + len(after):
+def _head(before_system: str, led: str, bos: str) -> str:
+    """What every conversation begins with, given how one with a system message and one without begin."""
+    if before_system.startswith(led):
+        return led
+    return bos if before_system.startswith(bos) and led.startswith(bos) else ""
+
+
+def _standard_system(text: str, before: str, after: str) -> str | None:
+    if not (text.startswith(before) and text.endswith(after)) or len(text) <= len(before) + len(after):
         return None
-    return head[len(before) : len(head) - len(after)]
+    return text[len(before) : len(text) - len(after)]
 
 
-def _rebuilt(frame: Frame, marks: list[str]) -> str:
-    roles = ("system", "user", "assistant", "user")
-    pieces = [frame.around[role][0] + mark + frame.around[role][1] for role, mark in zip(roles, marks, strict=True)]
-    return "".join(pieces)
+def _written(frame: Frame, roles: Sequence[str]) -> str:
+    """What Ollama makes of the frame; the standard system message comes first where none is given."""
+    said = [(_role(role), _MARKS[role]) for role in roles]
+    has_system = "system" in roles
+    if frame.standard_system and not has_system:
+        said.insert(0, ("system", frame.standard_system))
+    messages = "".join(frame.around[role][0] + text + frame.around[role][1] for role, text in said)
+    return frame.head + ("" if has_system else frame.alone) + messages + frame.opening
 
 
 def _shared_end(one: str, other: str) -> str:
