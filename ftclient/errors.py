@@ -94,7 +94,7 @@ class RateLimitError(BackendError):
 
 
 class UnavailableError(BackendError):
-    """The host cannot be reached or answers 5xx."""
+    """The host cannot be reached, or its answer leaves open what it has done: 5xx, 408, 409, 425."""
 
 
 class JobFailedError(BackendError):

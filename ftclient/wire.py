@@ -30,6 +30,9 @@ _SHUT = (
 _LONGEST_PAUSE_S = 120.0
 """As far as the official client believes Retry-After."""
 
+_PASSING = frozenset({408, 409, 425})
+"""Timed out, in conflict with what goes on, too early: gateways send them also when the host has acted."""
+
 _SHORTEST_KEY = 6
 """Shorter words, such as `none`, are no secrets and may be in any text."""
 
@@ -125,9 +128,14 @@ def _of_status(error: openai.APIStatusError, host: Host, job_id: str | None) -> 
     if status == 429:  # noqa: PLR2004
         remedy = "Add credit to the account." if code == "insufficient_quota" else "Try again later."
         return RateLimitError(f"{_start(host)} is limiting requests: {text} {remedy}", **details)
-    if status >= 500:  # noqa: PLR2004
+    if _is_unsure(status):
         return UnavailableError(f"{_start(host)} failed (HTTP {status}): {text} Try again later.", **details)
     return BackendError(f"{_start(host)} refused (HTTP {status}): {text}", **details)
+
+
+def _is_unsure(status: int) -> bool:
+    """Whether a status leaves open what the host has done, or asks to try again: all but refusals."""
+    return status in _PASSING or not 400 <= status < 500  # noqa: PLR2004
 
 
 def _own_words(error: openai.APIStatusError) -> str:

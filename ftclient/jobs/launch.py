@@ -197,6 +197,7 @@ def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> Fin
 
 def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
     """POST until there is an outcome; only refusals, and hosts that honour the key, are tried twice."""
+    cause: UnavailableError | None = None
     for attempt in range(_SENDS):
         try:
             job = _create(openai, host, entry)
@@ -206,7 +207,8 @@ def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTu
                 raise
             time.sleep(retry_after_s(error) or 2**attempt)
             continue
-        except UnavailableError:
+        except UnavailableError as error:
+            cause = error
             found, is_certain = _look(openai, host, entry.run_id)
             if found is None and host.is_local and is_certain:
                 continue
@@ -218,7 +220,7 @@ def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTu
             raise
         journal.settle(entry.run_id, "created", job_id=job.id)
         return job
-    raise _unknown(host, entry, journal)
+    raise _unknown(host, entry, journal, cause) from cause
 
 
 def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
@@ -257,9 +259,9 @@ def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None
     return None, was_read
 
 
-def _unknown(host: Host, entry: Launch, journal: Journal) -> UnavailableError:
+def _unknown(host: Host, entry: Launch, journal: Journal, cause: UnavailableError | None = None) -> UnavailableError:
     journal.settle(entry.run_id, "unknown", note="no answer, and not in the list")
-    return unknown(host, entry, journal.home)
+    return unknown(host, entry, journal.home, cause)
 
 
 def _fingerprint(request: JobRequest) -> str:

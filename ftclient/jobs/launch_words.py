@@ -10,10 +10,11 @@ from ftclient.hosts import Host
 from ftclient.jobs.journal import Launch
 
 
-def unknown(host: Host, entry: Launch, home: Path) -> UnavailableError:
-    """Return what to do about a launch that was not answered and whose job is not found."""
-    text = f"{host.title} did not answer, and lists no job of this launch ({entry.run_id}): it may or may not exist."
-    return UnavailableError(f"{text} Nothing is sent again. {_ways_on(entry, home)}")
+def unknown(host: Host, entry: Launch, home: Path, cause: UnavailableError | None = None) -> UnavailableError:
+    """Return what to do about a launch without a sure answer whose job is not found; `cause` is what came instead."""
+    said = f" ({str(cause).rstrip('.')})" if cause else ""
+    text = f"{host.title} gave no sure answer{said}, and lists no job of this launch ({entry.run_id})"
+    return UnavailableError(f"{text}: it may or may not exist. Nothing is sent again. {_ways_on(entry, home)}")
 
 
 def unanswered(host: Host, entry: Launch, home: Path) -> UnavailableError:

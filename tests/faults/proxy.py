@@ -2,8 +2,8 @@
 
 It stands between a client and a server on loopback and does to each exchange what real networks and hosts do:
 delays it, drops it before or after the server has acted, cuts an answer short, answers 429 or 5xx in the server's
-place, loses a header, or turns a page of a list around. Which fault hits which request is a function that the test
-gives, so a run with the same seed has the same faults.
+place (also after the server has acted), loses a header, or turns a page of a list around. Which fault hits which
+request is a function that the test gives, so a run with the same seed has the same faults.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ class Fault:
     """Pass on this many bytes of the answer's body, then reset."""
     status: int | None = None
     """Answer with this status in the server's place."""
+    status_after: int | None = None
+    """Let the server act, then answer with this status: the client cannot know that it did."""
     retry_after_s: float | None = None
-    """Retry-After of such an answer."""
+    """Retry-After of an answer in the server's place."""
     strip_headers: frozenset[str] = frozenset()
     """Request headers (lower case) that never arrive."""
     reverse_page: bool = False
@@ -162,7 +164,9 @@ class FaultProxy:
     async def _answer(self, head: h11.Request, body: bytes, fault: Fault) -> tuple[int, Headers, bytes]:
         """Return status, headers and body: the server's, or the fault's in its place."""
         if fault.status is None:
-            return await self._forward(head, body, fault)
+            answer = await self._forward(head, body, fault)
+            if fault.status_after is None:
+                return answer
         error = {
             "message": "The proxy failed on purpose.",
             "type": "server_error",
@@ -172,7 +176,7 @@ class FaultProxy:
         headers = [(b"content-type", b"application/json")]
         if fault.retry_after_s is not None:
             headers.append((b"retry-after", str(fault.retry_after_s).encode()))
-        return fault.status, headers, json.dumps({"error": error}).encode()
+        return fault.status or fault.status_after or 500, headers, json.dumps({"error": error}).encode()
 
     async def _forward(self, head: h11.Request, body: bytes, fault: Fault) -> tuple[int, Headers, bytes]:
         """Send the request to the server over a connection of its own and read the whole answer."""

@@ -78,6 +78,13 @@ def test_it_answers_in_the_servers_place(proxy: FaultProxy) -> None:
     assert Counting.seen == []
 
 
+def test_it_answers_in_the_servers_place_after_the_server_has_acted(proxy: FaultProxy) -> None:
+    proxy.choose = lambda _: Fault(status_after=408)
+    with httpx2.Client() as client:
+        assert client.post(proxy.url, content=b"x").status_code == 408
+    assert len(Counting.seen) == 1
+
+
 def test_headers_are_lost_and_pages_turned_around(proxy: FaultProxy) -> None:
     proxy.choose = lambda _: Fault(strip_headers=frozenset({"idempotency-key"}), reverse_page=True)
     with httpx2.Client() as client:

@@ -131,6 +131,18 @@ def test_a_host_that_asks_for_patience_gets_it(connect, data, proxy) -> None:
     assert "limiting requests" in polls[0].trouble
 
 
+@pytest.mark.parametrize("status", [408, 409, 425])
+def test_a_status_that_passes_is_waited_out(connect, data, proxy, status: int) -> None:
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    client.openai.max_retries = 0
+    bad = [Fault(status=status)] * 4
+    proxy.choose = lambda _: bad.pop() if bad else NO_FAULT
+    polls = list(job.polls(sleep=lambda _: None))
+    assert [poll.job is None for poll in polls] == [True] * 4 + [False]
+
+
 def test_a_connection_that_died_without_a_word_is_given_up_and_the_job_looked_at_again(
     connect, data, proxy, monkeypatch
 ) -> None:

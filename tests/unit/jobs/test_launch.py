@@ -71,6 +71,50 @@ def test_an_answer_that_is_lost_after_the_fact_finds_the_job_and_sends_nothing_a
     assert creations(proxy) == 1
 
 
+MAYBE = (408, 409, 425, 500)
+"""Statuses that do not say that nothing has been done."""
+
+
+@pytest.mark.parametrize("status", MAYBE)
+def test_a_status_that_is_no_refusal_finds_the_job_that_was_made_all_the_same(connect, data, proxy, status) -> None:
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(status_after=status))
+    job = client.train(plan, run_id=f"run-made-{status}")
+    assert jobs_of(client, f"run-made-{status}") == [job.id]
+    assert creations(proxy) == 1
+
+
+@pytest.mark.parametrize("status", MAYBE)
+def test_a_status_that_is_no_refusal_leaves_the_outcome_unknown(connect, data, proxy, status) -> None:
+    client, run_id = connect(HOSTED), f"run-maybe-{status}"
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(status=status), Fault(status=status))
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="may or may not exist"):
+            client.train(plan, run_id=run_id)
+    assert client._journal.launch(run_id).state == "unknown"
+    assert creations(proxy) == 1
+
+
+def test_what_the_host_said_is_told_with_what_is_not_known(connect, data, proxy) -> None:
+    client = connect(HOSTED)
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(status=409))
+    with pytest.raises(UnavailableError, match=r"HTTP 409\): The proxy failed on purpose") as raised:
+        client.train(plan, run_id="run-said")
+    assert isinstance(raised.value.__cause__, UnavailableError)
+
+
+def test_a_status_that_stays_is_not_asked_for_ever_where_the_key_is_honoured(connect, data, proxy) -> None:
+    client = connect()
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(*[Fault(status=409)] * 20)
+    with pytest.raises(UnavailableError, match="HTTP 409"):
+        client.train(plan, run_id="run-stays")
+    assert creations(proxy) == 4
+
+
 def test_a_request_that_never_arrived_is_sent_again_where_the_key_is_honoured(connect, data, proxy) -> None:
     client = connect()
     plan = client.plan(data, model="smollm2-135m")
