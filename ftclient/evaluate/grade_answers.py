@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -118,17 +119,29 @@ def to_ask(
         answer: The answer, None if it is not known yet.
         longest_tokens: How long it may be. A grader shows it as often as its template says.
     """
-    found = []
-    for part in _parts(grader):
-        if isinstance(part, ScoreModel | LabelModel):
-            asked = _question_about(part, question, answer)
-            more = 0 if answer else _answer_tokens(part, longest_tokens)
-            if asked is None or (not more and asker.known(asked.model, asked.messages, _options(asker, asked))):
-                continue
-            n_prompt = prompt_tokens(part.model, asked.messages) + more
-            n_answer = int(_options(asker, asked)["max_completion_tokens"])
-            found.append(Asked(model=part.model, prompt_tokens=n_prompt, answer_tokens=n_answer))
-    return found
+    parts = [part for part in _parts(grader) if isinstance(part, ScoreModel | LabelModel)]
+    found = [_asked_by(asker, part, question, answer, longest_tokens) for part in parts]
+    return [each for each in found if each is not None]
+
+
+def _asked_by(
+    asker: Asker, grader: ScoreModel | LabelModel, question: Question, answer: Answer | None, longest_tokens: int
+) -> Asked | None:
+    """What one grader will ask; None if that is nothing, or at hand."""
+    asked = _question_about(grader, question, answer)
+    if asked is None:
+        return None
+    options = _options(asker, asked)
+    n_unknown = 0 if answer else _answer_tokens(grader, longest_tokens)
+    if not n_unknown and asker.known(asked.model, asked.messages, options):
+        return None
+    # A schema is put before the model, too.
+    schema = {"role": "system", "content": json.dumps(options.get("response_format", ""))}
+    return Asked(
+        model=asked.model,
+        prompt_tokens=prompt_tokens(asked.model, [*asked.messages, schema]) + n_unknown,
+        answer_tokens=int(options["max_completion_tokens"]),
+    )
 
 
 def _question_about(grader: ScoreModel | LabelModel, question: Question, answer: Answer | None) -> ModelQuestion | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -91,6 +92,12 @@ def tokens_of(reply) -> int:
     return sum(prompt_tokens(ASKED, [{"role": "assistant", "content": text}]) for text in [said, *texts])
 
 
+def said_in(body) -> list[dict]:
+    """All that the model reads: the schema of its answer is put before it, too."""
+    form = body.get("response_format")
+    return [*body["messages"], *([{"role": "system", "content": json.dumps(form)}] if form else [])]
+
+
 @pytest.mark.parametrize(
     ("reply", "wishes"),
     [
@@ -98,6 +105,7 @@ def tokens_of(reply) -> int:
         (QUOTES, {"grader": grader("{{ item.reference_answer }} {{ sample.choices }}")}),
         (JSON, {"grader": grader("{{ item.reference_answer }} {{ sample.output_json }} {{ sample.output_json.a }}")}),
         (CALLS, {"grader": grader("{{ item.reference_answer }} {{ sample.output_tools }} or {{ sample.choices }}")}),
+        ("text", {"grader": grader("{{ item.reference_answer }} {{ sample.output_text }}")}),
         (QUOTES, {"judge": GRADES}),
     ],
 )
@@ -111,6 +119,6 @@ def test_what_is_asked_about_answers_as_long_as_may_be_is_no_more_than_the_bill(
     rest = {"models": list(differs), "max_tokens": longest, "announce": bills.append}
     hosted.evaluate(data(), max_cost_usd="9", **rest, **wishes)
     hosted.evaluate(data(), max_cost_usd="9", fresh=True, **rest)
-    prompts = [prompt_tokens(GRADES, body["messages"]) for body in chat_host.asked if body["model"] == GRADES]
+    prompts = [prompt_tokens(GRADES, said_in(body)) for body in chat_host.asked if body["model"] == GRADES]
     assert len(prompts) >= N
     assert sum(prompts) * GRADE_USD <= bills[0].most_usd - bills[1].most_usd
