@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import anyio
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from local_backend.api.backend import Backend, Here
 from local_backend.api.bodies import Body
@@ -60,7 +63,24 @@ def export(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return StreamingResponse(_tar(folder), media_type="application/x-tar")
+    return _FolderStream(folder)
+
+
+class _FolderStream(StreamingResponse):
+    """A folder as a tar stream; whatever ends it, a client that hangs up before it begins too, the folder goes."""
+
+    media_type = "application/x-tar"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(_tar(folder))
+        self._folder = folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_in_threadpool(shutil.rmtree, self._folder, ignore_errors=True)
 
 
 def _pull(here: Backend, name: str) -> Iterator[dict[str, Any]]:
@@ -96,16 +116,13 @@ def _fetch(here: Backend, name: str, items: queue.SimpleQueue[dict[str, Any]]) -
 
 
 def _tar(folder: Path) -> Iterator[bytes]:
-    """Yield a folder as a tar archive, piece by piece, and remove it."""
-    try:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            header = tarfile.TarInfo(str(path.relative_to(folder)))
-            header.size, header.mtime, header.mode = path.stat().st_size, int(path.stat().st_mtime), 0o644
-            yield header.tobuf(tarfile.PAX_FORMAT)
-            with path.open("rb") as file:
-                while data := file.read(CHUNK_BYTES):
-                    yield data
-            yield b"\0" * (-header.size % tarfile.BLOCKSIZE)
-        yield b"\0" * (2 * tarfile.BLOCKSIZE)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Yield a folder as a tar archive, piece by piece."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        header = tarfile.TarInfo(str(path.relative_to(folder)))
+        header.size, header.mtime, header.mode = path.stat().st_size, int(path.stat().st_mtime), 0o644
+        yield header.tobuf(tarfile.PAX_FORMAT)
+        with path.open("rb") as file:
+            while data := file.read(CHUNK_BYTES):
+                yield data
+        yield b"\0" * (-header.size % tarfile.BLOCKSIZE)
+    yield b"\0" * (2 * tarfile.BLOCKSIZE)
