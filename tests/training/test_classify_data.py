@@ -3,10 +3,12 @@
 from collections import Counter
 
 import pytest
+from transformers import BertTokenizerFast, ByT5Tokenizer
 
+from local_backend.engine.classify import readers
 from local_backend.engine.classify.body import load_body
 from local_backend.engine.classify.data import read_data
-from local_backend.engine.classify.examples import labels_of, query_of
+from local_backend.engine.classify.examples import Example, labels_of, query_of
 from local_backend.engine.classify.labels import epoch_order, example_weights, options_of, set_aside
 from local_backend.engine.classify.routing import training_kind
 from local_backend.task import JobError, ModelRef, UserError
@@ -117,6 +119,32 @@ def test_a_list_of_one_label_is_that_label(tmp_path, body):
 def test_the_order_of_labels_in_an_answer_says_nothing(tmp_path, body):
     found = read(tmp_path, body, [example("the cat", ["b", "a"]), example("the cat", ["a", "b"])])
     assert found.train[0].targets == found.train[1].targets == (0, 1)
+
+
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_tokens_of_many_texts_at_once_are_those_of_each_by_transformers(tmp_path, monkeypatch, is_fast):
+    monkeypatch.setattr(readers, "_TEXTS_AT_ONCE", 7)
+    write_encoder(tmp_path)
+    limit = {"model_max_length": 4}  # what is longer is not cut
+    tokenizer = BertTokenizerFast.from_pretrained(tmp_path, **limit) if is_fast else ByT5Tokenizer(**limit)
+    reader = readers.TextReader(tokenizer, 100)
+    texts = ["the cat [SEP] \u00e9t\u00e9", "  ", "unknown", *(one["messages"][0]["content"] for one in sentences(20))]
+    examples = [Example(line=i, text=text, labels=("a",)) for i, text in enumerate(texts, 1)]
+    alone = [tokenizer(text, truncation=False, verbose=False)["input_ids"] for text in texts]
+    assert list(reader.read_all(examples, param="training_file")) == alone
+    assert [reader.read(text, (), line=1, param="messages") for text in texts] == alone
+
+
+@pytest.mark.parametrize("first", [3, 9])
+def test_the_first_line_that_cannot_be_read_is_named_whatever_is_wrong_with_it(tmp_path, body, monkeypatch, first):
+    """Texts become tokens many at once; a label is looked up when its line has been read."""
+    monkeypatch.setattr(readers, "_TEXTS_AT_ONCE", 8)
+    bad = [example("old " * 50, "tool"), example("my saw", "gadget")]
+    for wrong in (bad, bad[::-1]):
+        lines = sentences(12)
+        lines[first - 1], lines[first] = wrong
+        with pytest.raises(JobError, match=rf"Line {first}: "):
+            read(tmp_path, body, sentences(9), lines)
 
 
 def test_class_weights_give_every_class_the_same_sum_and_keep_the_mean():

@@ -58,9 +58,8 @@ def read_data(task: Task, reader: Reader, *, options: dict[str, Any], known: Lab
     weights = example_weights(
         [row.targets for row in rows], [row.weight for row in rows], balance=options["balance"], n=len(labels.names)
     )
-    return Data(
-        labels=labels, train=[replace(row, weight=w) for row, w in zip(rows, weights, strict=True)], valid=valid
-    )
+    train = [_weighted(row, weight) for row, weight in zip(rows, weights, strict=True)]
+    return Data(labels=labels, train=train, valid=valid)
 
 
 def one_hot(rows: Sequence[Row], n_labels: int) -> torch.Tensor:
@@ -87,17 +86,20 @@ def _with_known(found: Labels, known: Labels | None) -> Labels:
 
 
 def _rows(examples: Sequence[Example], reader: Reader, labels: Labels, *, param: str, first: int) -> list[Row]:
-    rows = []
-    for place, example in enumerate(examples, first):
-        found = reader.read(example.text, example.images, line=example.line, param=param)
-        rows.append(
-            Row(
-                place=place,
-                line=example.line,
-                input=found,
-                targets=labels.targets(example, param=param),
-                weight=example.weight,
-                n_tokens=reader.size(found),
-            )
+    return [
+        Row(
+            place=place,
+            line=example.line,
+            input=found,
+            targets=labels.targets(example, param=param),
+            weight=example.weight,
+            n_tokens=reader.size(found),
         )
-    return rows
+        for place, (example, found) in enumerate(
+            zip(examples, reader.read_all(examples, param=param), strict=True), first
+        )
+    ]
+
+
+def _weighted(row: Row, weight: float) -> Row:
+    return row if weight == row.weight else replace(row, weight=weight)

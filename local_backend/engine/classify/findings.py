@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,8 +24,7 @@ def issues_of(path: Path, reader: Reader) -> Iterator[Issue]:
     """Yield what the job would refuse, and what is likely to disappoint."""
     try:
         examples = list(read_examples(path, param="training_file"))
-        for example in examples:
-            reader.read(example.text, example.images, line=example.line, param="training_file")
+        deque(reader.read_all(examples, param="training_file"), maxlen=0)  # raises at the first that can't be read
         find_labels(examples)
     except JobError as error:
         yield _as_issue(error)
@@ -41,7 +41,7 @@ def notes_of(path: Path, reader: Reader) -> list[str]:
     if not isinstance(reader, TextReader):
         return []
     texts = [example.text for example in islice(read_examples(path, param="training_file"), LOOKED_AT)]
-    ids = [reader.ids(text) for text in texts]
+    ids = reader.ids_of(texts)
     n_characters, n_tokens = sum(map(len, texts)), sum(map(len, ids))
     n_unknown = sum(one.count(reader.tokenizer.unk_token_id) for one in ids) if reader.has_unknown else 0
     found = [unknown_note(n_unknown, n_tokens), shredded_note(n_tokens, n_characters)]

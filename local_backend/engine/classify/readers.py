@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from local_backend.engine.classify.examples import Example
 from local_backend.engine.classify.images import Pixels, load
 from local_backend.engine.classify.kinds import Kind, read_config
 from local_backend.engine.quiet import quiet
 from local_backend.engine.rows import invalid_line
-from local_backend.task import UserError
+from local_backend.engine.template import without_offsets
+from local_backend.task import JobError, UserError
 
 _NO_IMAGES = "It has an image, and this model reads text only. Choose an image model (a ViT, say)."
+_TEXTS_AT_ONCE = 2000
+"""Enough to keep all cores busy, and few enough that what tokenizers return of them is not felt in memory."""
+
+
+class TooLongError(JobError):
+    """A text has more tokens than its model reads."""
 
 
 class TextReader:
@@ -24,6 +33,7 @@ class TextReader:
     def __init__(self, tokenizer: Any, context_tokens: int | None) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = context_tokens
+        self._fast = without_offsets(tokenizer)
 
     @property
     def has_unknown(self) -> bool:
@@ -39,22 +49,38 @@ class TextReader:
         """Return token ids, with the marks that the model wants around a text.
 
         Raises:
-            JobError: There is an image, or the text is too long; names the line.
+            JobError: There is an image, or (TooLongError) the text is too long; names the line.
         """
+        return self._fitting(self.ids(text), images, line=line, param=param)
+
+    def read_all(self, examples: Iterable[Example], *, param: str) -> Iterator[list[int]]:
+        """Yield what `read` returns of each example, in order; many are made into tokens at once, on all cores."""
+        left = iter(examples)
+        while part := list(islice(left, _TEXTS_AT_ONCE)):
+            for one, ids in zip(part, self.ids_of([one.text for one in part]), strict=True):
+                yield self._fitting(ids, one.images, line=one.line, param=param)
+
+    def _fitting(self, ids: list[int], images: Sequence[bytes], *, line: int, param: str) -> list[int]:
         if images:
             raise invalid_line(line, _NO_IMAGES, param)
-        ids = self.ids(text)
         if self.context_tokens is not None and len(ids) > self.context_tokens:
             what = (
                 f"It has {len(ids):,} tokens, and the model reads {self.context_tokens:,}. Nothing is cut in silence: "
                 "shorten it or take it out."
             )
-            raise invalid_line(line, what, param)
+            raise TooLongError(*invalid_line(line, what, param).args)
         return ids
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text of any length."""
-        return [int(token) for token in self.tokenizer(text, truncation=False, verbose=False)["input_ids"]]
+        (found,) = self.ids_of([text])
+        return found
+
+    def ids_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts of any length."""
+        if self._fast is not None:
+            return [one.ids for one in self._fast.encode_batch_fast(texts, add_special_tokens=True)]
+        return [list(ids) for ids in self.tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
 
     def size(self, one: Any) -> int:
         """Tokens of a text."""
@@ -90,6 +116,10 @@ class ImageReader:
             raise invalid_line(line, f"It has {what}.{hint}", param)
         load(images[0], line=line, param=param)
         return images[0]
+
+    def read_all(self, examples: Iterable[Example], *, param: str) -> Iterator[bytes]:
+        """Yield what `read` returns of each example, in order."""
+        return (self.read(one.text, one.images, line=one.line, param=param) for one in examples)
 
     def size(self, one: Any) -> int:
         """Places that the pieces of an image take."""
