@@ -125,6 +125,13 @@ def test_what_it_does_not_read_is_refused_with_words(client, job, content, said)
     assert caught.value.param == "messages"
 
 
+def test_what_is_too_long_has_the_code_that_clients_know(client, job):
+    """An evaluation counts such a question as one that the model can't answer, and goes on with the next."""
+    with pytest.raises(openai.BadRequestError, match="It has 62 tokens, and the model reads 40") as caught:
+        ask(client, job.fine_tuned_model, "old " * 60)
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
+
+
 def test_an_encoder_that_is_not_tuned_says_so(client, encoder):
     with pytest.raises(openai.BadRequestError, match="no labels to answer with until it is tuned"):
         ask(client, str(encoder), "the cat")

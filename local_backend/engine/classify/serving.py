@@ -16,6 +16,7 @@ from ftclient.data.decoding import BadImageError
 from local_backend.engine.classify import saving
 from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.examples import query_of
+from local_backend.engine.classify.readers import TooLongError
 from local_backend.engine.device import choose_machine
 from local_backend.task import Answer, ChatRequest, Delta, JobError, TokenLogprob, UserError
 
@@ -74,7 +75,8 @@ class _Desk:
             raise UserError(str(error), param="messages", code=error.code) from error
         except JobError as error:
             text = error.message.partition("Line 0: ")[2] or error.message
-            raise UserError(text, param="messages", code="invalid_value") from error
+            code = "context_length_exceeded" if isinstance(error, TooLongError) else "invalid_value"
+            raise UserError(text, param="messages", code=code) from error
         except (KeyError, TypeError) as error:
             text = f"A part of a message lacks {error!s:.40}, or has it in another form."
             raise UserError(text, param="messages", code="invalid_value") from error
