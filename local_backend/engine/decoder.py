@@ -9,7 +9,7 @@ Shapes: T tokens of the pack, D width, H query heads, G key/value heads, K half 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,19 @@ MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2"
 
 def supports(config: Any) -> bool:
     """Whether the packed forward pass is known to equal this architecture."""
-    return config.model_type in MODEL_TYPES and not getattr(config, "use_bidirectional_attention", None)
+    is_causal = not getattr(config, "use_bidirectional_attention", None)
+    return config.model_type in MODEL_TYPES and is_causal and has_fixed_rotary_tables(config)
+
+
+def has_fixed_rotary_tables(config: Any) -> bool:
+    """Whether a text's rotary tables are the same whatever else is in a call.
+
+    Longrope has two, and transformers takes one of them by the longest text. Dynamic ones change beyond the model's
+    context only, which no text here exceeds.
+    """
+    parameters = getattr(config, "rope_parameters", None) or {}
+    kinds = [parameters, *(value for value in parameters.values() if isinstance(value, Mapping))]
+    return not any(kind.get("rope_type") == "longrope" for kind in kinds)
 
 
 def embed(model: Any, plan: Plan) -> torch.Tensor:

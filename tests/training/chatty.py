@@ -37,7 +37,16 @@ _CONFIGS = {
         {"head_dim": 8, "sliding_window": 11, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2},
     ),
 }
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "factor": 16.0,
+    "original_max_position_embeddings": 72,
+    "short_factor": [1.0] * 4,
+    "long_factor": [1.0, 3.0, 8.0, 16.0],
+}
 _OTHER_CONFIGS = {
+    "llama-longrope": (transformers.LlamaConfig, {"head_dim": 8, "rope_parameters": _LONGROPE}),
     "gemma2": (transformers.Gemma2Config, {"head_dim": 8, "sliding_window": 11, "query_pre_attn_scalar": 8}),
     "gpt-neox": (transformers.GPTNeoXConfig, {}),
     "mamba": (transformers.MambaConfig, {"state_size": 4}),

@@ -100,6 +100,16 @@ def test_an_unknown_architecture_takes_the_plain_path_and_says_so():
     assert_equals_reference(network, sequences, max_tokens=10_000, tolerance=TOLERANCE[torch.float64])
 
 
+@pytest.mark.parametrize(("shape", "is_packed"), [("llama-longrope", False), ("llama-dynamic", True)])
+def test_tables_of_positions_do_not_depend_on_what_is_packed_beside(shape, is_packed):
+    """Longrope takes its table by the longest text of a call; dynamic tables change beyond a model's context only."""
+    torch.manual_seed(3)
+    sequences = [sequence(torch.randint(3, 97, (n,)).tolist()) for n in (100, 12, 20)]
+    network = adapted(shape, torch.float64)
+    assert network.is_packed == is_packed
+    assert_equals_reference(network, sequences, max_tokens=10_000, tolerance=TOLERANCE[torch.float64])
+
+
 @pytest.mark.parametrize("shape", [*PACKED_SHAPES, "gpt-neox"])
 def test_a_model_is_compared_with_transformers_when_it_is_loaded(shape):
     network = network_of(tiny_model(shape, dtype=torch.float32))

@@ -27,9 +27,22 @@ _SIZES = {
     "eos_token_id": 2,
 }
 
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "short_factor": [1.0] * 4,
+    "long_factor": [1.0, 2.0, 3.0, 4.0],
+}
+_DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
 _CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**_SIZES, tie_word_embeddings=True),
     "llama-biased": lambda: transformers.LlamaConfig(**_SIZES, attention_bias=True, mlp_bias=True),
+    "llama-longrope": lambda: transformers.LlamaConfig(**_SIZES, rope_parameters=_LONGROPE),
+    "llama-dynamic": lambda: transformers.LlamaConfig(
+        **{**_SIZES, "max_position_embeddings": 100}, rope_parameters=_DYNAMIC
+    ),
     "qwen2": lambda: transformers.Qwen2Config(**{k: v for k, v in _SIZES.items() if k != "head_dim"}),
     "qwen3": lambda: transformers.Qwen3Config(**_SIZES),
     "mistral": lambda: transformers.MistralConfig(**_SIZES, sliding_window=7),
@@ -43,7 +56,7 @@ _CONFIGS = {
         vocab_size=97, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=6
     ),
 }
-PACKED_SHAPES = [name for name in _CONFIGS if name not in {"gpt-neox", "cohere"}]
+PACKED_SHAPES = [name for name in _CONFIGS if name not in {"gpt-neox", "cohere", "llama-longrope", "llama-dynamic"}]
 
 
 def tiny_model(shape, *, dtype=torch.float64, seed=0):

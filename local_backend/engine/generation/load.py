@@ -8,6 +8,7 @@ from typing import Any
 
 from local_backend.engine import NO_LIMIT_TOKENS
 from local_backend.engine.complete import load_complete
+from local_backend.engine.decoder import has_fixed_rotary_tables
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.generation import attention as decode_attention
 from local_backend.engine.generation.batch import Batch
@@ -23,7 +24,8 @@ from local_backend.engine.vision.template import VisionTemplate
 from local_backend.task import UserError
 
 ARCHITECTURES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3_text"})
-"""Model types whose attention is nothing but `attention`'s; all others take `plain`'s path."""
+"""Model types whose attention is nothing but `attention`'s. All others take `plain`'s path, and so do models of these
+types whose positions depend on the texts beside them."""
 
 _PREFIX_BYTES = 512 * 2**20
 _CACHE_BYTES = 4 * 2**30
@@ -75,7 +77,7 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            is_known = config.model_type in ARCHITECTURES
+            is_known = config.model_type in ARCHITECTURES and has_fixed_rotary_tables(config)
             attention = {"attn_implementation": decode_attention.register()} if is_known else {}
             options: dict[str, Any] = {"dtype": machine.dtype, "local_files_only": True, **attention}
             kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
