@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ftclient.data.convert.encodings import encoding_of
 from ftclient.data.reader import open_binary, parse_line
 from ftclient.errors import DataError, MissingDependencyError
 
@@ -46,11 +47,8 @@ class TextLayout(NamedTuple):
 
 
 def sniff_layout(path: Path) -> TextLayout:
-    """Find out the encoding (UTF-8, UTF-16, Shift_JIS, Windows-1252) and the delimiter of a table of text.
-
-    The whole file is decoded once: one wrong byte at its end would otherwise be found in the middle of the work.
-    """
-    encoding = next(name for name in _encodings_for(path) if _decodes(path, name))
+    """Find out the encoding (UTF-8, UTF-16, Shift_JIS, Windows-1252) and the delimiter of a table of text."""
+    encoding = encoding_of(path)
     with path.open(encoding=encoding, newline="") as stream:
         sample = stream.read(_SNIFFED_BYTES)
     return TextLayout(encoding, max(_DELIMITERS, key=lambda delimiter: _n_columns(sample, delimiter)))
@@ -165,24 +163,6 @@ def _list_in(value: Any, path: Path) -> list[Any]:
     if not isinstance(value, list):
         raise DataError(f"{path} holds neither a list of objects nor an object.")
     return value
-
-
-def _encodings_for(path: Path) -> Iterator[str]:
-    with path.open("rb") as stream:
-        start = stream.read(4)
-    if start[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        yield "utf-16"
-    yield from ("utf-8-sig", "cp932", "cp1252", "latin-1")
-
-
-def _decodes(path: Path, encoding: str) -> bool:
-    try:
-        with path.open(encoding=encoding, newline="") as stream:
-            while stream.read(1 << 20):
-                pass
-    except UnicodeError:
-        return False
-    return True
 
 
 def _n_columns(sample: str, delimiter: str) -> tuple[float, int]:

@@ -50,6 +50,29 @@ def test_a_table_says_how_it_was_read(tmp_path):
     assert str(found) == "mails.tsv is a table of text, by its name; cp932, separated by tab; columns text, category."
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Das Mädchen fragt spät nach Käse", "cp1252"),
+        ("Die Bären wählen", "cp1252"),
+        ("It’s what they’re for; isn’t it", "cp1252"),
+        ("les idées répétées", "cp1252"),
+        ("el niño pequeño", "cp1252"),
+        ("20 °C", "cp1252"),
+        ("猫", "cp932"),
+        ("質問", "cp932"),
+        ("Web版とPC版", "cp932"),
+        ("\uff94\uff8f\uff80 \uff80\uff9b\uff73", "cp932"),
+        ("はい、そうです。", "cp932"),
+    ],
+)
+def test_a_table_that_two_encodings_can_read_is_in_the_one_that_makes_language_of_it(tmp_path, text, encoding):
+    """The first ten decode as both, Western letters as kanji within words and Japanese as letters between signs."""
+    (tmp_path / "a.csv").write_bytes(f"text,label\n{text},a\n".encode(encoding))
+    done, (example,) = convert(tmp_path / "a.csv")
+    assert (example["messages"][0]["content"], done.recognition.layout.encoding) == (text, encoding)
+
+
 def test_workbooks(tmp_path):
     book = openpyxl.Workbook()
     book.active.title = "notes"
