@@ -25,13 +25,12 @@ _JPEG_QUALITY = 90
 
 def is_image_folder(path: Path) -> bool:
     """Whether a folder has folders of classes with images in them."""
-    return path.is_dir() and any(_is_image(file) for file in path.glob("*/*") if file.is_file())
+    return path.is_dir() and any(map(_is_image, _files(path)))
 
 
 def image_rows(path: Path) -> Iterator[Row]:
     """The images below a folder; a record has the `file` and its `label`, the name of its folder."""
-    files = sorted(file for file in path.glob("*/*") if file.is_file() and not file.name.startswith(_HIDDEN))
-    for number, file in enumerate(files, 1):
+    for number, file in enumerate(sorted(_files(path)), 1):
         yield Row(number, {"file": str(file), "label": file.parent.name})
 
 
@@ -128,6 +127,15 @@ def _file_in(folder: Path | None, name: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise SkipRecordError(f"{name[-80:]} cannot be read: {error.strerror}") from None
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The files in the folders of a folder; hidden ones and hidden folders are what programs keep for themselves."""
+    return (
+        file
+        for file in path.glob("*/*")
+        if file.is_file() and not file.name.startswith(_HIDDEN) and not file.parent.name.startswith(_HIDDEN)
+    )
 
 
 def _is_image(file: Path) -> bool:

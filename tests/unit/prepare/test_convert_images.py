@@ -8,11 +8,13 @@ import subprocess
 import sys
 
 import polars as pl
+import pytest
 from PIL import Image
 
 from ftclient.data import Dataset
-from ftclient.data.convert import Columns, convert_file
+from ftclient.data.convert import Columns, convert_file, recognise
 from ftclient.data.images import inspect_image
+from ftclient.errors import DataError
 
 
 def picture(kind: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (24, 16)) -> bytes:
@@ -41,6 +43,17 @@ def test_a_folder_of_images_by_class(tmp_path):
     reasons = [skipped.reason.partition(":")[0] for skipped in done.skipped]
     assert reasons == ["cat/c.png", "dog/d.gif", "dog/f.txt is unknown data; JPEG, PNG, WebP and GIF are accepted"]
     assert Dataset(examples * 5).check().ok  # CMYK and grey have become RGB
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    for name in ("cat", ".ipynb_checkpoints"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(picture())
+    done = convert_file(tmp_path, to=tmp_path / "out.jsonl")
+    assert [example["messages"][-1]["content"] for example in Dataset.read(done.to)] == ["cat"]
+    (tmp_path / "cat/a.png").unlink()
+    with pytest.raises(DataError, match="neither folders of images nor a saved dataset"):
+        recognise(tmp_path)
 
 
 def test_a_table_with_a_column_of_images(tmp_path):
