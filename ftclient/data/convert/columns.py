@@ -45,7 +45,10 @@ class Columns:
     system: str | None = None
     """The instructions: a column, a template, or plain text."""
     image: str | None = None
-    """The column with an image for each row: a file below `folder`, or an address, which stays one."""
+    """The column with an image for each row: a file below `folder`, or an address, which stays one.
+
+    Left out, it is found by its name, unless `prompt` says what is shown.
+    """
     label_separator: str | None = None
     """What stands between several labels in the answer; the answer becomes a JSON list of them."""
     shrink_px: int | None = None
@@ -93,7 +96,8 @@ def find_columns(names: Sequence[str], given: Columns) -> Columns:
     _refuse_unknown(names, given)
     taken = {given.answer, given.system, given.image, *given.answer_json}
     prompt = given.prompt or _named(names, "prompt", taken)
-    image = given.image or (None if prompt else _named(names, "image", taken))
+    # Who names what asks, and no image, has chosen what to show.
+    image = given.image or (None if given.prompt else _named(names, "image", {prompt, *taken}))
     answer = given.answer or (None if given.answer_json else _named(names, "answer", {prompt, image, *taken}))
     system = given.system or _named(names, "system", {prompt, image, answer, *taken})
     if (prompt is None and image is None) or (answer is None and not given.answer_json):

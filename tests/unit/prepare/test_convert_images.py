@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ftclient.data import Dataset
-from ftclient.data.convert import Columns, convert_file, recognise
+from ftclient.data.convert import Columns, convert_file, preview, recognise
 from ftclient.data.images import inspect_image
 from ftclient.errors import DataError
 
@@ -85,6 +85,19 @@ def test_texts_beside_images_and_several_labels(tmp_path):
     assert [example[-1]["content"] for example in examples] == ['["animal", "pet"]', "[]"]
     assert [part["type"] for part in examples[0][0]["content"]] == ["text", "image_url"]
     assert examples[0][0]["content"][0]["text"] == "A cat"
+
+
+def test_a_column_of_images_beside_one_of_texts_is_found_too(tmp_path):
+    """Whoever names the column that asks says what to show: then an image is shown if one is named as well."""
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "t.csv").write_text("text,image,label\nWhat is it?,a.png,cat\n")
+    found = preview(tmp_path / "t.csv")
+    assert (found.columns.prompt, found.columns.image) == ("text", "image")
+    text, image = found.examples[0]["messages"][0]["content"]
+    assert text["text"] == "What is it?"
+    assert image_bytes(image) == (tmp_path / "a.png").read_bytes()
+    alone = preview(tmp_path / "t.csv", columns=Columns(prompt="text"))
+    assert alone.examples[0]["messages"][0]["content"] == "What is it?"
 
 
 def test_images_in_parquet_as_the_datasets_library_writes_them(tmp_path):
