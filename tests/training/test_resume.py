@@ -1,5 +1,6 @@
 """A run that was killed, paused or cancelled: nothing is lost but steps, and the end is the same to the bit."""
 
+import json
 import os
 import random
 import shutil
@@ -255,21 +256,25 @@ def test_kept_states_are_read_again_though_the_disk_has_filled_since(tmp_path, b
     assert "kept_blocks was 2 and is 0" in last.facts["resume_note"]
 
 
-def test_a_run_whose_best_epoch_was_deleted_meanwhile_ends_with_its_last_one_and_says_so(tmp_path, base, training):
+def test_a_run_whose_best_epoch_was_deleted_meanwhile_ends_with_its_last_one_and_says_so(
+    tmp_path, base, training, validation
+):
     """Its user may free room once it has failed, and go on."""
-    validation = write_jsonl(tmp_path / "others.jsonl", [chat(f"What is {w}?", w[::-1] + "!") for w in WORDS[:5]])
-    options = {"n_epochs": 6, "local": {"learning_rate": 0.2, "evaluation": {"keep_best": True}}}
-    whole = Recording()
-    run(task_of(tmp_path / "whole", training, validation=validation, **options), base, whole)
-    assert whole.best_step < 18
+    options = {"n_epochs": 3, "local": {"evaluation": {"keep_best": True}}}
+    whole = run(task_of(tmp_path / "whole", training, n_epochs=3), base, Recording())
     task = task_of(tmp_path / "job", training, validation=validation, **options)
-    run(task, base, Recording({whole.best_step + 1: Signal.PAUSE}))
-    shutil.rmtree(task.model_dir(whole.best_step))
+    run(task, base, Recording({6: Signal.PAUSE}))
+    state = next((tmp_path / "job" / "resume").glob("step-*/state.json"))
+    known = json.loads(state.read_text())
+    known["progress"] |= {"best_loss": 0.0, "best_step": 3}
+    state.write_text(json.dumps(known))
+    shutil.rmtree(task.model_dir(3))
     again = Recording()
     outcome = run(task, base, again)
-    assert outcome.model_dir == task.model_dir(18) == again.checkpoints[-1][1]
-    assert weights(outcome)
-    assert f"The model of the best epoch (step {whole.best_step}) was deleted" in again.facts["final_note"]
+    assert again.best_step == 3
+    assert outcome.model_dir == task.model_dir(9)
+    assert weights(outcome) == weights(whole)
+    assert "The model of the best epoch (step 3) was deleted" in again.facts["final_note"]
 
 
 def test_a_run_that_is_over_writes_its_last_model_again_where_that_was_deleted(tmp_path, base, training, validation):
