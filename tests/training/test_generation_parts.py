@@ -46,6 +46,13 @@ def test_top_p_is_right_when_very_many_tokens_share_it():
     assert int((got > 0).sum()) > 1_500
 
 
+@pytest.mark.parametrize("temperature", [1e-46, 1e-40, 1e-38, 1e-30, 1e-7, 1e-6, 1e-3])
+def test_a_temperature_of_next_to_nothing_is_greedy(temperature):
+    """Logits divided by less would be infinite, or no numbers."""
+    got = frequencies(torch.tensor([2.0, 5.0, -30.0, 4.9]), 50, temperature=temperature, top_p=1.0)
+    assert got.tolist() == [0, 1, 0, 0]
+
+
 def test_logprobs_are_those_of_the_untempered_model():
     logits_BV = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
     samplings = [

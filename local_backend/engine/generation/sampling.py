@@ -16,6 +16,8 @@ from torch import Tensor
 
 _TOP_P_CANDIDATES = 512
 """Sorting a whole vocabulary takes longer than a small model's step; the head of it is nearly always enough."""
+_GREEDY_BELOW = 1e-6
+"""Temperatures under which the most likely token is the only one; logits divided by much less are no numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,7 @@ def choose(logits_BV: Tensor, samplings: Sequence[Sampling]) -> list[Chosen]:
     """Choose one token for each row."""
     logits_BV = logits_BV.float()
     tokens = logits_BV.argmax(-1).tolist()
-    by_chance = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
+    by_chance = [row for row, sampling in enumerate(samplings) if sampling.temperature >= _GREEDY_BELOW]
     if by_chance:
         drawn = _draw(logits_BV[by_chance], [samplings[row] for row in by_chance])
         for row, token in zip(by_chance, drawn, strict=True):
