@@ -99,6 +99,7 @@ def _parse(body: dict[str, Any]) -> CreateChat:
 
 
 def _start(here: Backend, model: str, chat: ChatRequest) -> Answer:
+    here.files.put_images({"messages": chat.messages})
     return here.engine(model).chat(here.find_model(model), chat)
 
 

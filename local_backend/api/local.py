@@ -62,6 +62,7 @@ def check_data(body: CheckBody, here: Here) -> JSONResponse:
 @router.post("/render")
 def render(body: RenderBody, here: Here) -> JSONResponse:
     """Show an example token by token, with the weight of each in the loss."""
+    here.files.put_images(body.example)
     refuse_unsound(body.example, method=body.method)
     tokens = here.engine(body.model).render(here.find_model(body.model), body.example, body.method)
     n_loss = sum(token["weight"] > 0 for token in tokens)

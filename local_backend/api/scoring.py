@@ -26,6 +26,7 @@ class ScoreBody(Body):
 def score(body: ScoreBody, here: Here) -> JSONResponse:
     """Say for each example's last answer how likely the model finds it: log-probability (natural) and tokens."""
     for example in body.examples:
+        here.files.put_images(example)
         refuse_unsound(example, method="supervised")
     scores = here.engine(body.model).score(here.find_model(body.model), body.examples)
     return JSONResponse(

@@ -16,7 +16,7 @@ from local_backend.store.answers import Idempotency, earlier_answer, keep_answer
 from local_backend.store.blobs import Content, blob_path, keep
 from local_backend.store.checkpoints import way_on
 from local_backend.store.database import Store, now
-from local_backend.store.image_files import with_images
+from local_backend.store.image_files import put_images, with_images
 from local_backend.store.paging import Page, page
 from local_backend.store.tables import FileRow, JobRow
 
@@ -81,6 +81,10 @@ class Files:
     def content(self, row: FileRow) -> str:
         """The sha256 of what jobs read; see `path`."""
         return with_images(self._store, row, find=self._image_path)
+
+    def put_images(self, example: dict[str, Any]) -> None:
+        """Put the images that an example, or {"messages": ...}, names by their files' ids in their places."""
+        put_images(example, find=self._image_path)
 
     def _image_path(self, file_id: str) -> Path | None:
         row = self.get(file_id)

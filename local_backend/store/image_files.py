@@ -1,4 +1,4 @@
-"""Images that training files name by the id of an uploaded file: put into the lines, as data URLs.
+"""Images that training files and questions name by the id of an uploaded file: put in their places, as data URLs.
 
 What a job reads is so one content, whatever becomes of the images' own files.
 """
@@ -52,12 +52,18 @@ def _names_files(path: Path) -> bool:
             return content.find(b'"file-') >= 0
 
 
+def put_images(example: Any, *, find: Find) -> bool:
+    """Put the images that an example, or a request to chat, names by id in their places; return whether there are any.
+
+    What has no such messages stays as it is.
+    """
+    filled = [_fill(image_url, find) for image_url in _image_urls(example)]
+    return any(filled)
+
+
 def _filled(line: bytes, find: Find) -> bytes:
-    """A line with its images in their places; lines that are no examples stay as they are."""
     value = parse_line(line.rstrip(b"\n")).value
-    places = list(_image_urls(value))
-    n_filled = sum(_fill(image_url, find) for image_url in places)
-    return json.dumps(value).encode() + b"\n" if n_filled else line
+    return json.dumps(value).encode() + b"\n" if put_images(value, find=find) else line
 
 
 def _image_urls(value: Any) -> Iterator[dict[str, Any]]:
