@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ftclient.client import Client
     from ftclient.keep.folder import KeepFolder
-    from ftclient.keep.golden import Messages
     from ftclient.keep.inventory import Tuned
+    from ftclient.keep.prompts import Prompt
 
 AskOption = Annotated[bool, typer.Option("--ask", help="Ask each model for one token, to see whether it answers.")]
 
@@ -81,8 +81,8 @@ def record(
 ) -> None:
     """Record what tuned models answer to chosen prompts. The cost is shown first."""
     from ftclient.keep.folder import KeepFolder
-    from ftclient.keep.golden import cost_usd
     from ftclient.keep.page import write_page
+    from ftclient.keep.prompts import cost_usd
 
     kept = KeepFolder(folder)
     chosen = {name: _prompts(kept, name, prompts, n) for name in model or _saved_models(kept)}
@@ -98,7 +98,7 @@ def _inventory(client: Client, *, ask: bool) -> list[Tuned]:
     from ftclient.keep.inventory import inventory
 
     with err().status("Asking what there is ..."):
-        return inventory(client, ask=ask)
+        return inventory(client, ask=ask, tell=say)
 
 
 def _row(each: Tuned) -> tuple[str, ...]:
@@ -120,11 +120,11 @@ def _saved_models(kept: KeepFolder) -> list[str]:
     return found
 
 
-def _prompts(kept: KeepFolder, model: str, chosen: Path | None, n: int) -> Sequence[Messages]:
+def _prompts(kept: KeepFolder, model: str, chosen: Path | None, n: int) -> Sequence[Prompt]:
     """Return the prompts for a model: of the chosen file, else of its own job's saved data."""
     from ftclient.data import Dataset
     from ftclient.keep.download import job_of
-    from ftclient.keep.golden import prompts_of
+    from ftclient.keep.prompts import prompts_of
     from ftclient.keep.retrain import prompt_data
 
     if chosen:
@@ -148,26 +148,36 @@ def _consent(costs: Sequence[Decimal | None], n: int, *, yes: bool) -> None:
     agree("Record them?", host=current.host, what="answers", yes=yes)
 
 
-def _record_all(client: Client, kept: KeepFolder, chosen: dict[str, Sequence[Messages]], max_tokens: int) -> int:
-    """Record all models and return how many did not answer; each failure is said, and the rest goes on."""
+def _record_all(client: Client, kept: KeepFolder, chosen: dict[str, Sequence[Prompt]], max_tokens: int) -> int:
+    """Record all models and return of how many answers are missing; each failure is said, and the rest goes on."""
     return sum(not _record_one(client, kept, name, asked, max_tokens) for name, asked in chosen.items())
 
 
-def _record_one(client: Client, kept: KeepFolder, name: str, asked: Sequence[Messages], max_tokens: int) -> bool:
+def _record_one(client: Client, kept: KeepFolder, name: str, asked: Sequence[Prompt], max_tokens: int) -> bool:
     from ftclient.keep.golden import record as record_answers
 
     try:
         with err().status(f"Asking {name} ...") as status:
 
-            def tell(done: int, total: int) -> None:
+            def show_progress(done: int, total: int) -> None:
                 status.update(f"{name}: {done}/{total}")
 
-            n = record_answers(client, kept, name, asked, max_tokens=max_tokens, progress=tell)
+            n = record_answers(client, kept, name, asked, max_tokens=max_tokens, progress=show_progress, tell=say)
     except FtclientError as error:
-        problem = {"what": f"golden answers of {name}", "why": str(error)}
-        kept.manifest["problems"] = [*(each for each in kept.manifest["problems"] if each != problem), problem]
-        kept.save()
         say(f"{name} does not answer: {error}")
         return False
     say(f"{n} answers of {name} are recorded.")
-    return True
+    return _is_complete(kept, name)
+
+
+def _is_complete(kept: KeepFolder, name: str) -> bool:
+    """Whether a model has answered all prompts; say which answers are missing, and how many are cut off."""
+    from ftclient.keep.golden import n_cut, problem_of
+
+    n = n_cut(kept, name)
+    if n:
+        say(f"{n} of them were cut off at their longest; a larger --max-tokens asks for them again.")
+    missing = [each["why"] for each in kept.manifest["problems"] if each["what"] == problem_of(name)]
+    for why in missing:
+        say(f"Not recorded: {why}")
+    return not missing

@@ -6,12 +6,13 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ftclient.errors import FtclientError
 from ftclient.jobs.follow import ending_of
 from ftclient.keep.folder import KeepFolder, safe_name
-from ftclient.keep.inventory import NOT_TRIED, WORKS, Tuned
+from ftclient.keep.inventory import CALLS, NOT_LISTED, NOT_TRIED, WORKS, Tuned, days_until, silence_of, today_utc
 from ftclient.wire import errors_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def save(
 ) -> list[Mapping[str, str]]:
     """Save jobs, files, events, metrics and checkpoint lists of `models`, and return what could not be had.
 
-    Whatever fails is listed with the reason, and the rest goes on. Calling it again fetches what is missing.
+    Whatever fails is listed with the reason, and the rest goes on. Calling it again fetches what is missing. Models
+    that were saved before and are listed no more stay in the folder.
     """
     folder.manifest["source"] = {
         "host": client.host.name,
@@ -35,10 +37,14 @@ def save(
         "base_url": str(client.openai.base_url),
         "saved_at": int(time.time()),
     }
-    folder.manifest["models"] = [each.to_json() for each in models]
+    before = folder.manifest["models"]
+    models, gone = _with_known_jobs(before, models), _gone(before, models)
+    folder.manifest["models"] = [*(each.to_json() for each in models), *gone]
+    tried: set[str] = set()
     problems: list[Mapping[str, str]] = []
 
     def attempt(what: str, call: Callable[[], object]) -> None:
+        tried.add(what)
         if progress:
             progress(what)
         try:
@@ -47,27 +53,63 @@ def save(
             problems.append({"what": what, "why": str(error)})
 
     for each in models:
+        tried |= _looked_at(each)
         problems += _refusals(each)
         if each.job_id is None:
-            problems.append(
-                {"what": f"job of {each.model}", "why": "No job that the account lists has made this model."}
-            )
             continue
         steps: list[tuple[str, Callable[[], object]]] = []
         attempt(f"job {each.job_id}", functools.partial(_collect, steps, client, folder, each.job_id))
         for what, step in steps:
             attempt(what, step)
-    folder.manifest["problems"] = problems
+    problems += [_missing(each["model"]) for each in gone if each["calls"]["model"] == NOT_LISTED]
+    tried |= {each["what"] for each in problems}
+    earlier = [each for each in folder.manifest["problems"] if each["what"] not in tried]
+    folder.manifest["problems"] = [*earlier, *problems]
     folder.save()
     return problems
 
 
+def _with_known_jobs(before: Sequence[Mapping[str, Any]], models: Sequence[Tuned]) -> list[Tuned]:
+    """Return models with the jobs that have made them, also where the account does not list those now."""
+    jobs = {each["model"]: each["job_id"] for each in before}
+    return [replace(each, job_id=each.job_id or jobs.get(each.model)) for each in models]
+
+
+def _gone(before: Sequence[Mapping[str, Any]], models: Sequence[Tuned]) -> list[dict[str, Any]]:
+    """Return models that were saved before and are not listed now, as far as jobs and models could be listed."""
+    names, day = {each.model for each in models}, today_utc()
+    known = all(
+        each.calls.get("job", WORKS) == WORKS and each.calls.get("model", WORKS) in (WORKS, NOT_LISTED)
+        for each in models
+    )
+    news = {"calls": dict.fromkeys(CALLS, NOT_LISTED)} if known else {}
+    return [
+        {**each, "days_left": days_until(each["shutdown"], day), **news}
+        for each in before
+        if each["model"] not in names
+    ]
+
+
+def _looked_at(model: Tuned) -> set[str]:
+    """Return what a look at the account says of a model, well or not; what was not looked at stays as it was."""
+    asked = {silence_of(model.model)} if model.calls.get("chat", NOT_TRIED) != NOT_TRIED else set()
+    return {f"model {model.model}", f"job of {model.model}", *asked}
+
+
 def _refusals(model: Tuned) -> Iterator[Mapping[str, str]]:
     """Yield what nothing can be saved of: the model itself stays at the host, and some do not even answer."""
-    if model.calls.get("model", WORKS) != WORKS:
-        yield {"what": f"model {model.model}", "why": "The account lists it no more."}
+    listed = model.calls.get("model", WORKS)
+    if listed != WORKS:
+        yield _missing(model.model) if listed == NOT_LISTED else {"what": f"model {model.model}", "why": listed}
     if model.calls.get("chat", WORKS) not in (WORKS, NOT_TRIED):
-        yield {"what": f"answers of {model.model}", "why": model.calls["chat"]}
+        yield {"what": silence_of(model.model), "why": model.calls["chat"]}
+    if model.job_id is None:
+        why = model.calls.get("job", "No job that the account lists has made this model.")
+        yield {"what": f"job of {model.model}", "why": why}
+
+
+def _missing(name: str) -> Mapping[str, str]:
+    return {"what": f"model {name}", "why": "The account lists it no more."}
 
 
 def _collect(steps: list[tuple[str, Callable[[], object]]], client: Client, folder: KeepFolder, job_id: str) -> None:

@@ -2,100 +2,135 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
-from difflib import SequenceMatcher
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ftclient.cost.prices import chat_price
-from ftclient.data import Dataset
-from ftclient.data.tokens import count_example, encoding_for
-from ftclient.errors import BackendError
-from ftclient.evaluate.metrics import exact_match
-from ftclient.hosts import Host
+from ftclient.errors import BackendError, FtclientError
+from ftclient.evaluate import reasoning
+from ftclient.evaluate.questions import Answer, calls_of
+from ftclient.keep.agreement import Agreement, agreement, plain_calls, shown
+from ftclient.keep.asking import Tell, answer, asker
 from ftclient.keep.folder import KeepFolder
+from ftclient.keep.inventory import silence_of
+from ftclient.keep.prompts import MAX_TOKENS, Prompt, answer_options
 
 if TYPE_CHECKING:
     from ftclient.client import Client
+    from ftclient.evaluate.asking import Asker
 
 Progress = Callable[[int, int], None]
-"""Called with answers recorded and answers in all."""
-Messages = Sequence[Mapping[str, Any]]
-MOST_PROMPTS = 100
-MAX_TOKENS = 512
+"""Called with prompts asked and prompts in all."""
 _ROOM_TOKENS = 16
 """How much longer than the golden answer another may become before it is cut."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How near a model's answers are to recorded ones. Shares are of 1."""
-
-    n: int
-    exact: float
-    similarity: float
-    """Mean share of characters in common, in order."""
-
-
-def prompts_of(data: Dataset, *, n: int = MOST_PROMPTS) -> list[Messages]:
-    """Return the first `n` different prompts of examples, each cut before its last answer."""
-    found: dict[str, Messages] = {}
-    for example in data:
-        messages = list(example.get("messages") or (example.get("input") or {}).get("messages") or ())
-        while messages and messages[-1].get("role") == "assistant":
-            messages.pop()
-        if messages:
-            found.setdefault(_key(messages), messages)
-    return list(islice(found.values(), n))
-
-
-def cost_usd(host: Host, model: str, prompts: Sequence[Messages], *, max_tokens: int = MAX_TOKENS) -> Decimal | None:
-    """Return the most that recording would cost; None where the host's prices are not known."""
-    price = chat_price(host, model)
-    if price is None:
-        return None
-    encoding = encoding_for(model) or "o200k_base"
-    n_prompt = sum(count_example({"messages": list(messages)}, encoding).total for messages in prompts)
-    per_prompt, per_answer = price
-    return (per_prompt * n_prompt + per_answer * max_tokens * len(prompts)) / 1_000_000
+_CALL_TOKENS = 64
+"""What is written around a call, at most."""
 
 
 def record(
     client: Client,
     folder: KeepFolder,
     model: str,
-    prompts: Sequence[Messages],
+    prompts: Sequence[Prompt],
     *,
     max_tokens: int = MAX_TOKENS,
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> int:
     """Ask a model all prompts at temperature 0 and return how many answers are recorded now.
 
-    Answers are on disk one by one; a second call asks only what is missing.
+    Answers are on disk one by one; a second call asks only what is missing, was refused, or was cut off at fewer
+    tokens. Prompts that the host refuses are kept with its reason, and the others go on.
+
+    Args:
+        client: Connected to where the model is.
+        folder: Where answers are kept, and what is missing is listed.
+        model: Whom to ask.
+        prompts: What to ask.
+        max_tokens: Longest answer.
+        progress: Told about every prompt.
+        tell: Told in words when the host fails and is asked again after a pause.
 
     Raises:
         BackendError: The model does not answer. What it has answered is kept.
     """
-    path = folder.golden_path(model)
-    done = {entry["prompt"] for entry in folder.golden(model)}
-    _cut_torn_line(folder, model)
-    with path.open("ab") as file:
-        for number, messages in enumerate(prompts, start=1):
-            key = _key(messages)
-            if key not in done:
-                answer = client.chat(model, messages, temperature=0, max_tokens=max_tokens)
-                entry = {"prompt": key, "model": model, "messages": list(messages), "answer": answer}
-                file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
-                file.flush()
-                done.add(key)
-            if progress:
-                progress(number, len(prompts))
-    folder.note(f"golden/{path.name}")
-    return len(done)
+    what = problem_of(model)
+    try:
+        with asker(client, tell=tell) as asking:
+            n = _Recording(folder, asking, model, max_tokens).run(prompts, progress)
+    except FtclientError as error:
+        folder.note_problem(what, str(error))
+        raise
+    refused = list(folder.refused(model))
+    if refused:
+        why = f"The host refused {len(refused)} of {n + len(refused)} prompts: {refused[0]['error']}"
+        folder.note_problem(what, why)
+    else:
+        folder.drop_problems(what)
+    folder.drop_problems(silence_of(model))
+    return n
+
+
+def problem_of(model: str) -> str:
+    """Return as what the manifest lists answers of a model that are missing."""
+    return f"golden answers of {model}"
+
+
+def n_cut(folder: KeepFolder, model: str) -> int:
+    """Return how many recorded answers end where they had become too long."""
+    return sum(entry.get("finish_reason") == "length" for entry in folder.golden(model))
+
+
+class _Recording:
+    """One run over the prompts of a model."""
+
+    def __init__(self, folder: KeepFolder, asking: Asker, model: str, max_tokens: int) -> None:
+        self._folder, self._asking, self._model, self._max_tokens = folder, asking, model, max_tokens
+        self._done = {entry["prompt"]: entry for entry in folder.golden(model)}
+        self._refused = {entry["prompt"]: entry for entry in folder.refused(model)}
+
+    def run(self, prompts: Sequence[Prompt], progress: Progress | None) -> int:
+        """Ask what is missing and return how many answers are there then."""
+        self._folder.cut_torn_golden(self._model)
+        try:
+            for number, prompt in enumerate(prompts, start=1):
+                if self._is_missing(prompt):
+                    self._ask(prompt)
+                if progress:
+                    progress(number, len(prompts))
+        finally:
+            self._folder.note_golden(self._model, self._refused.values())
+        if self._refused and not self._done:
+            raise BackendError(next(iter(self._refused.values()))["error"])
+        return len(self._done)
+
+    def _is_missing(self, prompt: Prompt) -> bool:
+        known = self._done.get(prompt.key)
+        return known is None or (
+            known.get("finish_reason") == "length" and known.get("max_tokens", self._max_tokens) < self._max_tokens
+        )
+
+    def _ask(self, prompt: Prompt) -> None:
+        said = answer(self._asking, self._model, prompt, answer_options(self._max_tokens))
+        asked = {
+            "prompt": prompt.key,
+            "model": self._model,
+            "messages": list(prompt.messages),
+            "options": dict(prompt.options),
+        }
+        if said.error is not None:
+            self._refused[prompt.key] = {**asked, "error": said.error}
+            return
+        entry = {
+            **asked,
+            "max_tokens": self._max_tokens,
+            "answer": said.text,
+            "message": _message(said),
+            "finish_reason": said.finish_reason,
+        }
+        self._folder.add_golden(self._model, entry)
+        self._done[prompt.key] = entry
+        self._refused.pop(prompt.key, None)
 
 
 def compare_with_golden(
@@ -109,6 +144,9 @@ def compare_with_golden(
 ) -> Agreement:
     """Ask `model`, at whatever host, what `golden_model` was asked, and compare the answers.
 
+    A prompt that the host refuses agrees in nothing. Golden answers that were cut off are compared as far as they go;
+    those that were cut off before they began are left out.
+
     Args:
         client: Connected to where `model` is.
         folder: Where the golden answers are.
@@ -120,39 +158,41 @@ def compare_with_golden(
     Raises:
         BackendError: The model does not answer, or nothing was recorded.
     """
-    entries = list(islice(folder.golden(golden_model), n))
-    if not entries:
+    recorded = ((entry, _golden(entry)) for entry in folder.golden(golden_model))
+    known = list(islice(((entry, said) for entry, said in recorded if not reasoning.is_cut_off(said)), n))
+    if not known:
         raise BackendError(f"No answers of {golden_model} are recorded in {folder.path}.")
-    pairs = []
-    for entry in entries:
-        golden = str(entry["answer"])
-        most = min(MAX_TOKENS, len(golden.encode()) + _ROOM_TOKENS)  # a token has one byte at least
-        pairs.append((client.chat(model, entry["messages"], temperature=0, max_tokens=most), golden))
-        if progress:
-            progress(len(pairs), len(entries))
+    pairs: list[tuple[Answer, Answer]] = []
+    with asker(client) as asking:
+        for entry, golden in known:
+            prompt = Prompt(messages=entry["messages"], options=entry.get("options", {}))
+            pairs.append((answer(asking, model, prompt, answer_options(_most_tokens(golden))), golden))
+            if progress:
+                progress(len(pairs), len(known))
+    refusals = [said.error for said, _ in pairs if said.error is not None]
+    if len(refusals) == len(pairs):
+        raise BackendError(refusals[0])
     return agreement(pairs)
 
 
-def agreement(pairs: Iterable[tuple[str, str]]) -> Agreement:
-    """Compare answers with golden ones."""
-    both = list(pairs)
-    n = len(both)
-    return Agreement(
-        n=n,
-        exact=sum(exact_match(answer, golden) for answer, golden in both) / n,
-        similarity=sum(SequenceMatcher(None, answer, golden, autojunk=False).ratio() for answer, golden in both) / n,
+def _most_tokens(golden: Answer) -> int:
+    """Return how long another answer may become: a token has one byte at least."""
+    return len(shown(golden).encode(errors="surrogatepass")) + _ROOM_TOKENS + _CALL_TOKENS * len(golden.calls)
+
+
+def _message(said: Answer) -> dict[str, Any]:
+    """Return an answer as the message that it was, but for the ids of calls, which are random."""
+    calls = [
+        {"id": f"call_{number}", "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for number, call in enumerate(plain_calls(said.calls), start=1)
+    ]
+    message = {"role": "assistant", "content": said.text or (None if calls else "")}
+    return {**message, **({"tool_calls": calls} if calls else {})}
+
+
+def _golden(entry: Mapping[str, Any]) -> Answer:
+    return Answer(
+        text=str(entry["answer"]),
+        calls=calls_of(entry.get("message", {})),
+        finish_reason=str(entry.get("finish_reason", "stop")),
     )
-
-
-def _cut_torn_line(folder: KeepFolder, model: str) -> None:
-    """Take off what a crash left of a last line, so that the next one begins on its own."""
-    path = folder.golden_path(model)
-    if path.is_file():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            path.write_bytes(whole)
-
-
-def _key(messages: Messages) -> str:
-    return hashlib.sha256(json.dumps(list(messages), sort_keys=True).encode()).hexdigest()

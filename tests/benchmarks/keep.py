@@ -12,8 +12,9 @@ from pathlib import Path
 from ftclient import Client, Dataset, Supervised, hosts
 from ftclient.keep.download import save
 from ftclient.keep.folder import KeepFolder
-from ftclient.keep.golden import prompts_of, record
+from ftclient.keep.golden import record
 from ftclient.keep.inventory import inventory
+from ftclient.keep.prompts import prompts_of
 from tests.benchmarks.runner import Options, Result
 from tests.e2e.serving import HOSTED_MODEL, run_program, simulated_server
 from tests.training.test_real_model import SHIPS
