@@ -6,16 +6,13 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftclient.data.decoding import BadImageError, decode, n_frames
 from ftclient.data.findings import HINTS
 from ftclient.data.images import BadImageUrlError, decode_data_url, inspect_image
 from ftclient.data.reader import open_binary, parse_line
 from ftclient.data.report import Issue, IssueLog, Report
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "IMAGE_CODES",
@@ -90,7 +87,7 @@ def _url_issues(url: str, *, line: int, path: str) -> Iterator[Issue]:
         decode(data)
         frames = n_frames(data)
     except BadImageError as error:
-        yield Issue(line, path, error.code, "error", str(error), HINTS[error.code])
+        yield Issue(line, path, error.code, "error", str(error), error.hint or HINTS[error.code])
         return
     if frames > 1:
         text = f"The image is animated; only the first of its {frames} frames is used."

@@ -18,6 +18,9 @@ MAX_PIXELS = 50_000_000
 """A larger image is refused unread. One of this size takes some 450 MB for a moment if transparent, else 250."""
 LARGE_PIXELS = 16_000_000
 """A larger image is shrunk by a whole factor right after it is decoded (a JPEG while it is); no model sees so much."""
+MAX_RATIO = 200
+"""Of the longer side to the shorter. Models bring the shorter side to a size of their own: some pixels become millions.
+Qwen's draw the line here too."""
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _ANIMATED_FORMATS = frozenset({"PNG", "WEBP", "GIF"})
@@ -26,10 +29,12 @@ _ANIMATED_FORMATS = frozenset({"PNG", "WEBP", "GIF"})
 class BadImageError(ValueError):
     """An image that cannot be used; the text says why, for people."""
 
-    def __init__(self, message: str, *, code: str = "image_format") -> None:
+    def __init__(self, message: str, *, code: str = "image_format", hint: str | None = None) -> None:
         super().__init__(message)
         self.code = code
         """As the checker calls it: `image_format`, `image_too_large` or `image_url_invalid`."""
+        self.hint = hint
+        """What to do, where that is not what helps with most errors of this code."""
 
 
 def decode(data: bytes) -> Image:
@@ -39,13 +44,18 @@ def decode(data: bytes) -> Image:
     become RGB, and what has more than 16 megapixels is shrunk by a whole factor.
 
     Raises:
-        BadImageError: It is no PNG, JPEG, WebP or GIF, is damaged or cut off, or has more than 50 megapixels.
+        BadImageError: It is no PNG, JPEG, WebP or GIF, is damaged or cut off, has more than 50 megapixels, or one side
+            is more than 200 times as long as the other.
     """
     image = _opened(data)
     if image.width * image.height > MAX_PIXELS:
         size = f"{image.width:,} x {image.height:,} pixels"
         text = f"The image has {size}; at most {MAX_PIXELS // 1_000_000} megapixels are decoded."
         raise BadImageError(text, code="image_too_large")
+    if max(image.size) > MAX_RATIO * min(image.size):
+        size = f"{image.width:,} x {image.height:,} pixels"
+        text = f"The image has {size}; one side may be at most {MAX_RATIO} times as long as the other."
+        raise BadImageError(text, code="image_too_large", hint="Cut it into pieces, or put a border around it.")
     try:
         # Decoding whole eighths of a JPEG's blocks takes a fraction of the time and memory; other formats ignore it.
         factor = _shrink_factor(image)

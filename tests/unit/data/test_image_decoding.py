@@ -10,7 +10,7 @@ from PIL import Image
 
 from ftclient.data import LOCAL_LIMITS, check_file
 from ftclient.data.decoding import BadImageError, decode
-from local_backend.images import with_image_issues
+from local_backend.images import image_issues, with_image_issues
 from tests.faults.images import chunk, encoded, png_of_size
 
 PICTURE = Image.fromarray((np.random.default_rng(0).random((64, 48, 3)) * 255).astype(np.uint8))
@@ -21,6 +21,10 @@ def text_bomb():
     """A small PNG with a comment that unpacks to 100 MB."""
     sound = encoded(PICTURE)
     return sound[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 100_000_000, 9)) + sound[33:]
+
+
+def strip(width, height):
+    return encoded(Image.new("RGB", (width, height), "red"))
 
 
 def animated(kind):
@@ -85,12 +89,18 @@ def test_thirty_megapixels_are_shrunk_by_a_whole_factor(kind):
         pytest.param(b"", "image_format", "unknown data", id="empty"),
         pytest.param(png_of_size(60_000, 60_000), "image_too_large", "60,000 x 60,000", id="bomb"),
         pytest.param(text_bomb(), "image_format", "damaged", id="bomb in a comment"),
+        pytest.param(strip(4000, 1), "image_too_large", "4,000 x 1 pixels; one side may be", id="long"),
+        pytest.param(strip(5, 1001), "image_too_large", "5 x 1,001 pixels; one side", id="tall"),
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_a_reason(content, code, words):
     with pytest.raises(BadImageError, match=words) as caught:
         decode(content)
     assert caught.value.code == code
+
+
+def test_two_hundred_times_as_long_as_wide_is_not_too_long():
+    assert decode(strip(600, 3)).size == (600, 3)
 
 
 def test_content_beyond_the_promised_size_is_not_unpacked():
@@ -122,6 +132,14 @@ def test_the_check_finds_bad_images_by_line_and_place(tmp_path):
     ]
     assert {issue.path for issue in report.issues} == {"/messages/0/content/0/image_url/url"}
     assert (report.n_errors, report.n_warnings) == (4, 1)
+
+
+def test_the_check_says_what_helps_with_an_image_that_is_too_long(tmp_path):
+    file = tmp_path / "images.jsonl"
+    file.write_text((line_with(data_url(strip(1000, 4))) + "\n") * 10, encoding="utf-8")
+    issues = list(image_issues(file))
+    assert [(issue.line, issue.code) for issue in issues] == [(line, "image_too_large") for line in range(1, 11)]
+    assert issues[0].hint == "Cut it into pieces, or put a border around it."
 
 
 def test_a_hosted_check_still_wants_rgb(tmp_path):
