@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from local_backend.models.catalogue import CATALOGUE
 from local_backend.settings import Settings
@@ -14,6 +15,7 @@ from local_backend.task import ModelRef, UserError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?", re.ASCII)
 _ALIAS_DEPTH = 8
+_ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +52,31 @@ def reference(name: str, *, settings: Settings) -> ModelRef:
         UserError: As `resolve`, for the name or for the base model that the adapter names.
     """
     canonical = resolve(name, settings=settings)
-    config_file = Path(canonical) / "adapter_config.json"
-    if not looks_like_path(canonical) or not config_file.is_file():
+    folder = Path(canonical)
+    if not looks_like_path(canonical) or not (folder / _ADAPTER_CONFIG).is_file():
         return ModelRef(base=canonical)
-    config = json.loads(config_file.read_text("utf-8"))
-    base, revision = str(config["base_model_name_or_path"]), config.get("revision")
+    config = adapter_config(folder)
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if not isinstance(base, str):
+        raise _unfit_config(folder, "names no base model (`base_model_name_or_path`)")
     if revision and not looks_like_path(base) and "@" not in base:
         base = f"{base}@{revision}"
-    return ModelRef(base=resolve(base, settings=settings), tuned_dir=Path(canonical))
+    return ModelRef(base=resolve(base, settings=settings), tuned_dir=folder)
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """Return what an adapter says of itself, in PEFT's format.
+
+    Raises:
+        UserError: Its file is no JSON object.
+    """
+    try:
+        config = json.loads((folder / _ADAPTER_CONFIG).read_text("utf-8"))
+    except ValueError:
+        config = None
+    if not isinstance(config, dict):
+        raise _unfit_config(folder, "is no JSON object")
+    return config
 
 
 def looks_like_path(name: str) -> bool:
@@ -72,6 +91,11 @@ def hub_name(canonical: str) -> HubName:
         return HubName(repo=known.hub_id, revision=known.revision)
     repo, _, revision = canonical.partition("@")
     return HubName(repo=repo, revision=revision or None)
+
+
+def _unfit_config(folder: Path, reason: str) -> UserError:
+    text = f"The {_ADAPTER_CONFIG} in {folder.name} {reason}, so it is not known how to use the adapter."
+    return UserError(text, param="model", code="model_not_supported")
 
 
 def _follow_aliases(name: str, settings: Settings) -> str:

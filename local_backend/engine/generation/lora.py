@@ -5,7 +5,6 @@ Shapes: B texts, T tokens, I and O a linear layer's inputs and outputs, R rank.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from local_backend.engine.generation.stamp import stamp
+from local_backend.models.names import adapter_config
 from local_backend.task import UserError
 
 _KEY = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<part>A|B|magnitude_vector)(\.weight)?")
@@ -120,6 +120,19 @@ def adapter_key(folder: Path) -> str:
     return f"{folder} {stamp(folder)}"
 
 
+def lora_config(folder: Path) -> dict[str, Any]:
+    """Return what a LoRA adapter says of itself, in PEFT's format; `r` and `lora_alpha` are numbers.
+
+    Raises:
+        UserError: It is none.
+    """
+    config = adapter_config(folder)
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise _unfit(folder, "its adapter_config.json gives no r and lora_alpha")
+    return config
+
+
 def read_adapter(folder: Path, model: nn.Module, *, dtype: torch.dtype, device: torch.device) -> Adapter:
     """Read an adapter in PEFT's format for a model that `route` has prepared.
 
@@ -129,7 +142,7 @@ def read_adapter(folder: Path, model: nn.Module, *, dtype: torch.dtype, device: 
     from safetensors.torch import load_file
 
     held = adapter_key(folder)
-    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    config = lora_config(folder)
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in load_file(folder / "adapter_model.safetensors").items():
         match = _KEY.fullmatch(key)

@@ -79,3 +79,11 @@ def test_a_folder_with_an_adapter_stands_for_it_on_its_base_model(tmp_path):
     assert reference(str(tmp_path), settings=allowed).base == "who/knows"
     with pytest.raises(UserError, match="allow_local_paths"):
         reference(str(tmp_path), settings=settings(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["{}", '{"base_model_name_or_path": null}', "[1]", "{", "\x80"])
+def test_an_adapter_that_names_no_base_model_is_refused_with_words(tmp_path, content):
+    (tmp_path / "adapter_config.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=f"adapter_config.json in {tmp_path.name}") as caught:
+        reference(str(tmp_path), settings=settings(tmp_path, allow_local_paths=True))
+    assert caught.value.code == "model_not_supported"
