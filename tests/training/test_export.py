@@ -1,7 +1,6 @@
 """Exports answer like the model they came from, when read back by peft and transformers."""
 
 import json
-import re
 import subprocess
 import sys
 
@@ -12,14 +11,12 @@ import torch
 import transformers
 
 from local_backend.engine.exports.export import export
-from local_backend.engine.exports.ollama import frame_of, go_template
 from local_backend.engine.generation.serving import Speaker
-from local_backend.engine.template import Template
 from local_backend.engine.weights import ensure
 from local_backend.models import reference
 from local_backend.settings import Settings
 from local_backend.task import ChatRequest, ModelRef, UserError
-from tests.training.chatty import tiny_tokenizer, write_adapter, write_tiny
+from tests.training.chatty import write_adapter, write_tiny
 
 TEXTS = ["the cat sat on the mat", "日本語 😀 naïve  café\n\n12345", " <|user|>the log<|end|>"]
 
@@ -158,6 +155,58 @@ def test_what_gguf_can_not_hold_is_refused_with_the_way_out(shape, reason, tmp_p
         export(ModelRef(base=str(base)), settings, form="adapter", to=tmp_path / "none", name="t")
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize(("rank", "said"), [(4, 8), (12, 16), (257, 320)])
+def test_vllm_is_told_a_rank_that_it_takes(rank, said, tmp_path, settings):
+    base = write_tiny(tmp_path / "base")
+    adapter = write_adapter(tmp_path / "tuned", base, seed=1)
+    set_config(adapter, r=rank)
+    made = export(ModelRef(base=str(base), tuned_dir=adapter), settings, form="adapter", to=tmp_path / "out", name="t")
+    assert f"--max-lora-rank {said} " in made.commands[0]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"use_dora": True}, "DoRA adapters"),
+        ({"r": 513}, "adapters of rank 513"),
+        ({"rank_pattern": {"q_proj": 600}}, "adapters of rank 600"),
+    ],
+)
+def test_an_adapter_that_vllm_does_not_take_comes_with_the_way_out(changes, what, tmp_path, settings):
+    base = write_tiny(tmp_path / "base")
+    adapter = write_adapter(tmp_path / "tuned", base, seed=1)
+    set_config(adapter, **changes)
+    made = export(ModelRef(base=str(base), tuned_dir=adapter), settings, form="adapter", to=tmp_path / "out", name="t")
+    assert made.commands == ()
+    note = (made.folder / "HOW_TO_USE.md").read_text()
+    assert f"vLLM takes no {what}: export it as `merged`" in note
+    assert "vllm serve" not in note
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize("changes", [{"r": None}, {"lora_alpha": None}, {"r": "four"}, {"r": 0}])
+def test_an_adapter_without_rank_and_scale_is_refused_with_words(changes, tmp_path, settings):
+    base = write_tiny(tmp_path / "base")
+    ref = ModelRef(base=str(base), tuned_dir=write_adapter(tmp_path / "tuned", base, seed=1))
+    set_config(ref.tuned_dir, **changes)
+    speaker = Speaker(settings)
+    with pytest.raises(UserError, match="r and lora_alpha") as caught:
+        speaker.chat(ref, ChatRequest(messages=[{"role": "user", "content": "x"}]))
+    assert caught.value.code == "model_not_supported"
+    speaker.close()
+    with pytest.raises(UserError, match="r and lora_alpha"):
+        export(ref, settings, form="adapter", to=tmp_path / "out", name="t")
+
+
+def set_config(adapter, **changes):
+    """Let an adapter say other things of itself; None takes a value away."""
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+
 def test_code_in_a_models_folder_is_never_run(tmp_path, settings):
     """A config that names code of its own is refused, not obeyed."""
     base = write_tiny(tmp_path / "base")
@@ -178,128 +227,6 @@ def test_a_folder_in_use_is_left_alone(tmp_path, settings):
     (tmp_path / "out" / "mine.txt").write_text("x")
     with pytest.raises(UserError, match="not empty"):
         export(ModelRef(base=str(tmp_path)), settings, form="merged", to=tmp_path / "out", name="t")
-
-
-CHATML = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are kind.<|im_end|>\n' }}{% endif %}"
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
-
-
-def test_the_modelfile_frames_messages_as_the_chat_template_does():
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = CHATML
-    frame = frame_of(Template(tokenizer))
-    assert frame.around == {
-        "system": ("<|im_start|>system\n", "<|im_end|>\n"),
-        "user": ("<|im_start|>user\n", "<|im_end|>\n"),
-        "assistant": ("<|im_start|>assistant\n", "<|im_end|>\n"),
-    }
-    assert frame.standard_system == "You are kind."
-    conversation = [("system", "S"), ("user", "a b"), ("assistant", "c\n"), ("user", "d")]
-    messages = [{"role": role, "content": content} for role, content in conversation]
-    expected = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert as_ollama_writes(go_template(frame), conversation) == expected
-
-
-LLAMA_3 = (
-    "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'"
-    " + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
-    "{% endif %}{{ content }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-)
-LLAMA_3_2 = (
-    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set said = messages[0]['content'] %}"
-    "{% set messages = messages[1:] %}{% else %}{% set said = '' %}{% endif %}"
-    "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n\n{{ said }}<|eot_id|>"
-    "{% for message in messages %}<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n"
-    "{{ message['content'] }}<|eot_id|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
-)
-PLAIN = (
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
-    "{% elif message['role'] == 'user' %}USER: {{ message['content'] }}\n"
-    "{% else %}ASSISTANT: {{ message['content'] }}</s>\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}ASSISTANT: {% endif %}"
-)
-
-
-def template_of(chat_template, *, bos="<|begin_of_text|>"):
-    tokenizer = tiny_tokenizer()
-    tokenizer.add_special_tokens({"bos_token": bos})
-    tokenizer.chat_template = chat_template
-    return Template(tokenizer)
-
-
-@pytest.mark.parametrize(
-    ("chat_template", "head", "standard_system"),
-    [
-        (CHATML, "", "You are kind."),
-        ("{{ bos_token }}" + CHATML, "<|begin_of_text|>", "You are kind."),
-        (LLAMA_3, "<|begin_of_text|>", None),
-        (LLAMA_3_2, "<|begin_of_text|>", None),
-        (PLAIN, "<|begin_of_text|>", None),
-    ],
-    ids=["chatml", "chatml-bos", "llama-3", "llama-3.2", "plain"],
-)
-def test_the_modelfile_writes_conversations_as_the_chat_template_does(chat_template, head, standard_system):
-    """With a system message and without; what is written once, such as BOS, comes before any message."""
-    template = template_of(chat_template)
-    frame = frame_of(template)
-    assert (frame.head, frame.standard_system) == (head, standard_system)
-    turns = [("user", "a b"), ("assistant", "c"), ("user", "d")]
-    for conversation in (turns[:1], turns, [("system", "S"), *turns]):
-        messages = [{"role": role, "content": content} for role, content in conversation]
-        expected = template.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        is_set = standard_system and conversation[0][0] != "system"
-        given = [("system", standard_system), *conversation] if is_set else conversation
-        assert as_ollama_writes(go_template(frame), given) == expected
-
-
-def test_a_later_system_message_is_written_as_the_others_are():
-    """It begins no second text; SmolLM2's BOS is what each message begins with."""
-    frame = frame_of(template_of(LLAMA_3))
-    assert frame.around["system"] == ("<|start_header_id|>system<|end_header_id|>\n\n", "<|eot_id|>")
-    frame = frame_of(template_of(CHATML, bos="<|im_start|>"))
-    assert (frame.head, frame.around["system"]) == ("", ("<|im_start|>system\n", "<|im_end|>\n"))
-
-
-def as_ollama_writes(template, conversation):
-    """Go's rules for the one form of template that is written: a loop over messages with a branch for each role."""
-    head, alone, loop, opening = re.fullmatch(
-        r"(.*?)(?:\{\{ if not \.System \}\}(.*)\{\{ end \}\})?"
-        r"\{\{ range \.Messages \}\}(.*)\{\{ end \}\}\{\{ end \}\}(.*)",
-        template,
-        re.DOTALL,
-    ).groups()
-    parts = re.split(r"\{\{ (?:else )?if eq \.Role \"(\w+)\" \}\}", loop)
-    assert parts[0] == ""
-    branches = dict(zip(parts[1::2], parts[2::2], strict=True))
-    has_system = any(role == "system" for role, _ in conversation)
-    written = "".join(branches[role].replace("{{ .Content }}", content) for role, content in conversation)
-    return head + ("" if has_system else alone or "") + written + opening
-
-
-def test_a_template_that_is_no_frame_is_left_to_ollama():
-    """It numbers the messages."""
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ loop.index }}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-    )
-    assert frame_of(Template(tokenizer)) is None
-
-
-def test_a_template_that_is_no_frame_without_a_system_message_is_left_to_ollama():
-    """It then counts the messages."""
-    chat_template = (
-        "{% if messages[0]['role'] != 'system' %}{{ messages | length }} {% endif %}"
-        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-    )
-    assert frame_of(template_of(chat_template)) is None
 
 
 def test_two_processes_that_need_a_model_convert_it_once(tmp_path, settings):

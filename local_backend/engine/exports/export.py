@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from local_backend.engine.adapters import BASE_FILE, adapter_dir, check_base
 from local_backend.engine.classify.kinds import read_config
@@ -15,6 +15,7 @@ from local_backend.engine.classify.saving import is_classifier
 from local_backend.engine.exports.gguf import Quantisation, write_gguf
 from local_backend.engine.exports.merge import Verified, merge
 from local_backend.engine.exports.ollama import modelfile
+from local_backend.engine.generation.lora import lora_config
 from local_backend.engine.template import Template
 from local_backend.engine.vision.reader import reads_images
 from local_backend.engine.weights import ModelDir, ensure
@@ -25,7 +26,8 @@ from local_backend.task import ModelRef, UserError
 
 Format = Literal["adapter", "merged", "gguf"]
 
-_LEAST_VLLM_RANK = 8
+_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes for --max-lora-rank; new versions take 1 too."""
 _NOTE = "HOW_TO_USE.md"
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -113,7 +115,7 @@ def _adapter(model: ModelRef, base: ModelDir, settings: Settings, *, to: Path, n
     shutil.copy2(folder / "adapter_model.safetensors", to)
     if (folder / BASE_FILE).is_file():
         shutil.copy2(folder / BASE_FILE, to)
-    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    config = lora_config(folder)
     source = None if looks_like_path(base.name) else hub_name(base.name)
     config |= {
         "base_model_name_or_path": source.repo if source else base.name,
@@ -121,9 +123,20 @@ def _adapter(model: ModelRef, base: ModelDir, settings: Settings, *, to: Path, n
     }
     (to / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _copy_tokenizer(base.path, to=to)
-    served, rank = config["base_model_name_or_path"], max(_LEAST_VLLM_RANK, config["r"])
-    command = f"vllm serve {served} --enable-lora --max-lora-rank {rank} --lora-modules {_word(name)}=."
-    return Exported(folder=to, files=_files(to), commands=(command,), remark=_remark(base, settings))
+    commands, remark = _for_vllm(config, name)
+    remarks = [text for text in (remark, _remark(base, settings)) if text]
+    return Exported(folder=to, files=_files(to), commands=commands, remark="\n\n".join(remarks))
+
+
+def _for_vllm(config: Mapping[str, Any], name: str) -> tuple[Sequence[str], str]:
+    """The shell lines that serve an adapter with vLLM, or a remark why there are none."""
+    rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    limit = next((limit for limit in _VLLM_RANKS if limit >= rank), None)
+    if limit is None or config.get("use_dora"):
+        kind = "DoRA adapters" if config.get("use_dora") else f"adapters of rank {rank}"
+        return (), f"vLLM takes no {kind}: export it as `merged` to serve it there."
+    served = config["base_model_name_or_path"]
+    return (f"vllm serve {served} --enable-lora --max-lora-rank {limit} --lora-modules {_word(name)}=.",), ""
 
 
 def _remark(base: ModelDir, settings: Settings) -> str:
@@ -188,8 +201,10 @@ def _word(name: str) -> str:
 
 
 def _note(name: str, exported: Exported) -> str:
-    lines = [f"# {name}", "", "Run in the folder that holds these files:", ""]
-    lines += [f"    {command}" for command in exported.commands]
+    lines = [f"# {name}"]
+    if exported.commands:
+        lines += ["", "Run in the folder that holds these files:", ""]
+        lines += [f"    {command}" for command in exported.commands]
     place = next((f"$PWD/{file}" for file in exported.files if file.endswith(".gguf")), "$PWD")
     lines += [
         "",
