@@ -72,7 +72,7 @@ IMAGE_MODELS = frozenset(
 """Image encoders that transformers has a classifier for, whose way of pooling is taken over."""
 
 _RESERVED_TOKENS: Mapping[str, int] = dict.fromkeys(
-    ("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"), 2
+    ("camembert", "data2vec-text", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"), 2
 )
 """Positions at the start of the table that stand for padding."""
 
