@@ -25,7 +25,7 @@ from ftclient.jobs.request import JobRequest
 from ftclient.jobs.upload import Reuse
 from ftclient.jobs.upload_parts import Progress
 from ftclient.planning import judge_plans, make_plan
-from ftclient.wire import errors_of
+from ftclient.wire import checked_items, errors_of
 
 if TYPE_CHECKING:
     from openai.types import FileObject, Model
@@ -189,7 +189,8 @@ class Client(Connection):
 
         chosen: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
         with errors_of(self.host):
-            found = list(islice(self._official.fine_tuning.jobs.list(limit=min(limit, 100), **chosen), limit))
+            listed = self._official.fine_tuning.jobs.list(limit=min(limit, 100), **chosen)
+            found = list(islice(checked_items(listed, self.host), limit))
         return [self._job(each.id, each) for each in found]
 
     def watch(self, jobs: Sequence[Job]) -> list[FineTuningJob]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftclient.errors import (
     AccessError,
@@ -20,6 +21,11 @@ from ftclient.hosts import Host
 
 if TYPE_CHECKING:
     import openai
+    from openai.pagination import SyncCursorPage
+    from openai.types.fine_tuning import FineTuningJob
+
+_Item = TypeVar("_Item")
+_Page = TypeVar("_Page", bound="SyncCursorPage[Any]")
 
 _SHUT = (
     "OpenAI no longer starts fine-tuning jobs for this organization: self-serve fine-tuning is closing, and nobody can "
@@ -32,6 +38,9 @@ _LONGEST_PAUSE_S = 120.0
 
 _PASSING = frozenset({408, 409, 425})
 """Timed out, in conflict with what goes on, too early: gateways send them also when the host has acted."""
+
+_TRIPPED_AT = "_set_private_attributes"
+"""What the official client looks for in an answer that was to be a list, and does not find in one that is none."""
 
 _SHORTEST_KEY = 6
 """Shorter words, such as `none`, are no secrets and may be in any text."""
@@ -57,6 +66,12 @@ def errors_of(host: Host, *, job_id: str | None = None) -> Iterator[None]:
         # What the host said of a key stays out of tracebacks, too.
         cause = None if any(key in str(error) for key in _keys_of(error)) else error
         raise translate(error, host, job_id=job_id) from cause
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise unreadable(host) from error
+    except AttributeError as error:
+        if error.name != _TRIPPED_AT:
+            raise
+        raise unreadable(host) from error
     except httpx2.HTTPError as error:  # reading a streamed body happens outside the official client's own mapping
         raise UnavailableError(_unreachable(host, str(error) or type(error).__name__)) from error
 
@@ -67,12 +82,60 @@ def translate(error: openai.OpenAIError, host: Host, *, job_id: str | None = Non
 
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, host, job_id)
+    if isinstance(error, openai.APIResponseValidationError):  # of clients that were told to be strict
+        return unreadable(host)
     if isinstance(error, openai.APIConnectionError):
         cause = error.__cause__ or error
         return UnavailableError(_unreachable(host, str(cause) or type(cause).__name__))
     if isinstance(error, openai.APIError):
         return BackendError(f"{_start(host)} sent an answer that cannot be read: {error.message}")
     return AuthError(missing_key(host))
+
+
+def has_id(answer: object) -> bool:
+    """Whether an answer, or an item of a list, is an object of the API; the official client does not look."""
+    return isinstance(getattr(answer, "id", None), str)
+
+
+def checked_job(answer: FineTuningJob, host: Host) -> FineTuningJob:
+    """Return what a host has answered with, if it is a job.
+
+    Raises:
+        UnavailableError: It is something else, such as the page of a proxy.
+    """
+    if not has_id(answer) or not isinstance(getattr(answer, "status", None), str):
+        raise unreadable(host)
+    return answer
+
+
+def checked_page(page: _Page, host: Host) -> _Page:
+    """Return what a host has answered with, if it is a page of a list whose items have ids.
+
+    Raises:
+        UnavailableError: It is something else.
+    """
+    # Some hosts write null for an empty list.
+    if "data" not in page.model_fields_set or not all(map(has_id, page.data or ())):
+        raise unreadable(host)
+    return page
+
+
+def checked_items(first: SyncCursorPage[_Item], host: Host) -> Iterator[_Item]:
+    """Yield the items of a list from its first page on, each page asked for when it is needed.
+
+    Raises:
+        UnavailableError: A page is something else.
+    """
+    for page in first.iter_pages():
+        yield from checked_page(page, host).data or ()
+
+
+def unreadable(host: Host) -> UnavailableError:
+    """Return the error for an answer with status 200 that does not hold what was asked for."""
+    return UnavailableError(
+        f"{_start(host)} sent an answer that cannot be read: it was cut short, or something on the way has given "
+        "another in its place, such as a page to sign in. Try again later."
+    )
 
 
 def retry_after_s(error: BaseException) -> float | None:

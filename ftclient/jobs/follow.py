@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from ftclient.errors import RateLimitError, UnavailableError
 from ftclient.hosts import Host
-from ftclient.wire import errors_of, retry_after_s
+from ftclient.wire import checked_job, checked_page, errors_of, retry_after_s
 
 if TYPE_CHECKING:
     from openai import OpenAI
+    from openai.pagination import SyncCursorPage
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
 Ending = Literal["succeeded", "failed", "cancelled"]
@@ -86,7 +87,7 @@ class Follower:
         cursor: dict[str, Any] = {}
         with errors_of(self._host, job_id=self._job_id):
             while True:
-                page = self._openai.fine_tuning.jobs.list_events(self._job_id, limit=PAGE, **cursor)
+                page = self._page(**cursor)
                 events = self._newest_first(page.data or [])
                 unseen = [event for event in events if event.id not in self._seen and event.id not in new_ids]
                 fresh.extend(unseen)
@@ -109,6 +110,10 @@ class Follower:
         known, self._after = ids.index(self._after), None
         return events[known + 1 :]
 
+    def _page(self, *, limit: int = PAGE, **cursor: Any) -> SyncCursorPage[FineTuningJobEvent]:
+        page = self._openai.fine_tuning.jobs.list_events(self._job_id, limit=limit, **cursor)
+        return checked_page(page, self._host)
+
     def _newest_first(self, events: list[FineTuningJobEvent]) -> list[FineTuningJobEvent]:
         """Return a page in the API's own order, also when something on the way has turned it around."""
         is_known = [event.id in self._seen for event in events]
@@ -118,7 +123,7 @@ class Follower:
         if turned is None and events and is_known[0] != is_known[-1]:
             turned = is_known[0]
         if turned is None and len(events) > 1:  # the host itself knows what comes after the last one
-            older = self._openai.fine_tuning.jobs.list_events(self._job_id, limit=1, after=events[-1].id).data
+            older = self._page(limit=1, after=events[-1].id).data
             turned = bool(older) and older[0].id in {event.id for event in events}
         return events[::-1] if turned else events
 
@@ -157,7 +162,8 @@ def polls(
 ) -> Iterator[Poll]:
     """Look at a job again and again, from its first event until it has ended or its status is one of `stop`.
 
-    Dropped connections, 429 (with its Retry-After) and 5xx are waited out for up to fifteen minutes in a row.
+    Dropped connections, 429 (with its Retry-After), 5xx and answers that cannot be read are waited out for up to
+    fifteen minutes in a row.
 
     Args:
         openai: The official client.
@@ -176,7 +182,7 @@ def polls(
     while True:
         try:
             with errors_of(host, job_id=job_id):
-                job = impatient.fine_tuning.jobs.retrieve(job_id)
+                job = checked_job(impatient.fine_tuning.jobs.retrieve(job_id), host)
             # The status is read first: what is listed after an end has been seen is complete.
             is_over = job.status in stop or ending_of(job) is not None
             events = follower.poll(to_the_end=is_over)

@@ -13,7 +13,7 @@ from ftclient.jobs.classification import Classification, classification_of
 from ftclient.jobs.follow import ENDED, Follower, Poll, ending_of, polls
 from ftclient.jobs.metrics import StepMetrics, merge, metrics_of_events, metrics_of_file
 from ftclient.jobs.results import JobResult
-from ftclient.wire import errors_of
+from ftclient.wire import checked_job, errors_of, has_id
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -48,7 +48,7 @@ class Job:
     def refresh(self) -> FineTuningJob:
         """Ask the host for the job and return it as the API does."""
         with self._errors():
-            self.latest = self._openai.fine_tuning.jobs.retrieve(self.id)
+            self.latest = checked_job(self._openai.fine_tuning.jobs.retrieve(self.id), self.host)
         return self.latest
 
     @property
@@ -188,8 +188,11 @@ class Job:
         if verb != "cancel":
             self.host.require("pause", f"{verb} jobs")
         with self._errors():
-            self.latest = getattr(self._openai.fine_tuning.jobs, verb)(self.id)
-        return self.refresh() if self.latest is None else self.latest
+            answer = getattr(self._openai.fine_tuning.jobs, verb)(self.id)
+        if not has_id(answer):  # some hosts answer with nothing
+            return self.refresh()
+        self.latest = answer
+        return self.latest
 
     def _errors(self, *, about_job: bool = True) -> AbstractContextManager[None]:
         return errors_of(self.host, job_id=self.id if about_job else None)

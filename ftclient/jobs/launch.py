@@ -23,7 +23,7 @@ from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.launch_words import sent_elsewhere, taken_up, unanswered, unknown
 from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
-from ftclient.wire import errors_of, retry_after_s
+from ftclient.wire import checked_items, checked_job, errors_of, has_id, retry_after_s, unreadable
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -94,7 +94,8 @@ def launch(
 def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
     """Return the job that carries this run id, if the host has one."""
     with errors_of(host):
-        for number, job in enumerate(openai.fine_tuning.jobs.list(metadata={RUN_KEY: run_id}, limit=100)):
+        listed = openai.fine_tuning.jobs.list(metadata={RUN_KEY: run_id}, limit=100)
+        for number, job in enumerate(checked_items(listed, host)):
             if (job.metadata or {}).get(RUN_KEY) == run_id:
                 return job
             if number >= _SEARCHED_JOBS:
@@ -143,7 +144,7 @@ def _of_before(openai: OpenAI, host: Host, before: Launch, journal: Journal, fin
         return _found_elsewhere(openai, host, before, journal)
     if before.state == "created" and before.job_id:
         with errors_of(host, job_id=before.job_id):
-            return openai.fine_tuning.jobs.retrieve(before.job_id)
+            return checked_job(openai.fine_tuning.jobs.retrieve(before.job_id), host)
     return _take_up(openai, host, before, journal)
 
 
@@ -233,9 +234,8 @@ def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
             extra_body=body,
             extra_headers={"Idempotency-Key": entry.run_id},
         )
-    if not getattr(job, "id", None):
-        # A proxy's page in place of an answer: what the host did is not known.
-        raise UnavailableError(f"{host.title} sent no job in answer to the request for one.")
+    if not has_id(job):
+        raise unreadable(host)
     return job
 
 

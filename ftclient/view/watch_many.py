@@ -12,7 +12,6 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ftclient.errors import FtclientError
 from ftclient.jobs.follow import Poll
 from ftclient.jobs.job import Job
 from ftclient.view.scene import Scene
@@ -27,7 +26,7 @@ _NARROW = 70
 _LEAVE_S = 2.0
 """How long a view that is left waits for calls that are under way."""
 _STYLES = {"succeeded": "green", "failed": "red", "cancelled": "red", "running": "cyan"}
-_News = tuple[int, "Poll | FtclientError | _End"]
+_News = tuple[int, "Poll | Exception | _End"]
 
 
 class _End(NamedTuple):
@@ -56,7 +55,8 @@ def watch_all(
         check: Called several times a second; what it raises ends the view.
 
     Raises:
-        FtclientError: A job cannot be followed any more; the others are still shown to their end first.
+        Exception: The first error of a job that cannot be followed any more, mostly a FtclientError; the others are
+            still shown to their end first.
         KeyboardInterrupt: Ctrl-C. The text of how to come back has been printed; the jobs go on.
     """
     console = console or Console(stderr=True)
@@ -95,12 +95,11 @@ def _follow(job: Job, number: int, news: queue.SimpleQueue[_News], left: threadi
     try:
         for poll in job.polls(stop=STOP, sleep=sleep):
             news.put((number, poll))
-    except FtclientError as error:
-        news.put((number, error))
+        news.put((number, _End(earlier_best(job))))
     except _LeftError:
         return
-    else:
-        news.put((number, _End(earlier_best(job))))
+    except Exception as error:  # noqa: BLE001 - a thread that ended without a word would be waited for for ever
+        news.put((number, error))
 
 
 def _show_until_all_end(
@@ -108,9 +107,9 @@ def _show_until_all_end(
     screen: _Drawn | _Printed,
     news: queue.SimpleQueue[_News],
     check: Callable[[], None] | None,
-) -> list[FtclientError]:
+) -> list[Exception]:
     """Show what comes, and return the errors of jobs that could not be followed to their end."""
-    going, errors = set(range(len(scenes))), list[FtclientError]()
+    going, errors = set(range(len(scenes))), list[Exception]()
     while going:
         try:
             number, found = news.get(timeout=REFRESH_S)

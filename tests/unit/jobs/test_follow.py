@@ -143,6 +143,35 @@ def test_a_status_that_passes_is_waited_out(connect, data, proxy, status: int) -
     assert [poll.job is None for poll in polls] == [True] * 4 + [False]
 
 
+@pytest.mark.parametrize("place", ["", "/events"])
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>Sign in to the network</html>", b'"Sign in"', b'{"id": "ftjo', b"", b"null", b"[]", b'{"a": 1}', b"\xff"],
+)
+def test_an_answer_that_is_no_answer_is_waited_out(connect, data, proxy, place: str, body: bytes) -> None:
+    """As a captive portal, a proxy's login page or a line that breaks off give it, with status 200."""
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    bad = [Fault(edit=lambda _: body)] * 2
+    path = f"/v1/fine_tuning/jobs/{job.id}{place}"
+    proxy.choose = lambda exchange: bad.pop() if bad and exchange.path.split("?")[0] == path else NO_FAULT
+    polls = list(job.polls(sleep=lambda _: None))
+    assert [poll.job is None for poll in polls] == [True, True, False]
+    assert "the local backend sent" in polls[0].trouble.lower()
+    assert [event.id for poll in polls for event in poll.events] == listed(client, job.id)
+
+
+@pytest.mark.parametrize("body", [b"null", b'"Sign in"', b'{"data": "none"}', b'{"data": ["a"]}', b"{}"])
+def test_an_answer_that_is_no_answer_is_told_as_one(connect, data, proxy, body: bytes) -> None:
+    client = connect()
+    job = start(client, data)
+    proxy.choose = lambda _: Fault(edit=lambda _: body)
+    for ask in (job.refresh, lambda: list(job.events()), lambda: client.job(job.id), client.jobs):
+        with pytest.raises(UnavailableError, match="sent"):
+            ask()
+
+
 def test_a_connection_that_died_without_a_word_is_given_up_and_the_job_looked_at_again(
     connect, data, proxy, monkeypatch
 ) -> None:

@@ -71,6 +71,51 @@ def test_an_answer_that_is_lost_after_the_fact_finds_the_job_and_sends_nothing_a
     assert creations(proxy) == 1
 
 
+NO_JOB = [b'{"object":"fine_tuning.job","id":"ftjob-', b"<html>", b"null", b'"page"', b"{}"]
+
+
+@pytest.mark.parametrize("host", [hosts.LOCAL, HOSTED])
+@pytest.mark.parametrize("body", NO_JOB)
+def test_an_answer_that_is_no_job_finds_the_one_that_was_made(connect, data, proxy, host, body: bytes) -> None:
+    client, run_id = connect(host), f"run-no-job-{host.name}-{body.hex()}"
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(edit=lambda _: body))
+    job = client.train(plan, run_id=run_id)
+    assert jobs_of(client, run_id) == [job.id]
+    assert creations(proxy) == 1
+
+
+@pytest.mark.parametrize("body", NO_JOB)
+def test_an_official_client_that_is_strict_does_not_take_it_for_a_refusal(connect, data, proxy, body: bytes) -> None:
+    client, run_id = connect(HOSTED), f"run-strict-{body.hex()}"
+    plan = client.plan(data, model="smollm2-135m")
+    client.openai._strict_response_validation = True
+    proxy.choose = on_create(Fault(edit=lambda _: body))
+    with pytest.raises(UnavailableError, match="may or may not exist"):  # strictly read, the list is none either
+        client.train(plan, run_id=run_id)
+    client.openai._strict_response_validation = False
+    assert [client.train(plan, run_id=run_id).id] == jobs_of(client, run_id)
+    assert creations(proxy) == 1
+
+
+@pytest.mark.parametrize("body", [b"null", b'"page"', b"{}", b'{"data": ["a"]}', b'{"da'])
+def test_a_list_that_is_none_finds_nothing_and_leaves_the_outcome_unknown(connect, data, proxy, body: bytes) -> None:
+    """Even where the key is honoured: nothing is sent again on the word of a list that nobody could read."""
+    client, run_id = connect(), f"run-page-{body.hex()}"
+    plan = client.plan(data, model="smollm2-135m")
+
+    def choose(exchange: Exchange) -> Fault:
+        if not exchange.path.startswith(CREATE[1]):
+            return NO_FAULT
+        return Fault(drop_after=True) if exchange.method == "POST" else Fault(edit=lambda _: body)
+
+    proxy.choose = choose
+    with pytest.raises(UnavailableError, match="may or may not exist"):
+        client.train(plan, run_id=run_id)
+    assert creations(proxy) == 1
+    assert client._journal.launch(run_id).state == "unknown"
+
+
 MAYBE = (408, 409, 425, 500)
 """Statuses that do not say that nothing has been done."""
 

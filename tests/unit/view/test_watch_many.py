@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 
 import pytest
 from rich.console import Console
@@ -58,3 +59,32 @@ def test_ctrl_c_says_how_to_come_back_to_each(jobs) -> None:
     assert f"ftclient watch {jobs[0].id} {jobs[1].id}" in console.file.getvalue()
     for each in jobs:
         assert list(each.polls())[-1].job.status in ("succeeded", "failed")  # it went on
+
+
+class FaultOfOursError(Exception):
+    """No error that anybody has thought of."""
+
+
+@pytest.mark.parametrize("where", ["polls", "earlier_best"])
+def test_a_job_that_cannot_be_followed_ends_the_view_once_the_others_have_ended(jobs, monkeypatch, where: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FaultOfOursError("it broke")
+
+    if where == "polls":
+        monkeypatch.setattr(jobs[0], "polls", fail)
+    else:
+        monkeypatch.setattr(watch_many, "earlier_best", lambda job: fail() if job is jobs[0] else None)
+    console, raised = Console(file=io.StringIO(), width=100), list[BaseException]()
+
+    def view() -> None:
+        try:
+            watch_all(jobs, console=console)
+        except FaultOfOursError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=view, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert [str(error) for error in raised] == ["it broke"]
+    assert f"{jobs[1].id}  failed" in console.file.getvalue()
