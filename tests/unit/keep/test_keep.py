@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -13,13 +12,10 @@ import pytest
 
 from ftclient import (
     DPO,
-    AccessError,
     BackendError,
     Client,
     DataError,
-    Dataset,
     FtclientError,
-    Supervised,
     UnsupportedError,
     hosts,
 )
@@ -31,79 +27,9 @@ from ftclient.keep.inventory import inventory
 from ftclient.keep.page import page
 from ftclient.keep.prompts import cost_usd, prompts_of
 from ftclient.keep.retrain import plan_again, train_again
-from tests.e2e.serving import HOSTED_MODEL, run_program, simulated_server
+from tests.e2e.serving import run_program
 from tests.faults.proxy import NO_FAULT, Fault, FaultProxy
-
-GREEN = "Everything that was asked for has been saved"
-CANARY = "The heron keeps its key under the third stone"
-KEY = "sk-canary-5f2d8c"
-
-
-def examples(name: str, n: int = 12) -> Dataset:
-    return Dataset(
-        {"messages": [{"role": "user", "content": f"{name} {i}?"}, {"role": "assistant", "content": f"{CANARY} {i}"}]}
-        for i in range(n)
-    )
-
-
-def pairs(n: int = 12) -> Dataset:
-    def said(text: str) -> list[dict[str, str]]:
-        return [{"role": "assistant", "content": text}]
-
-    return Dataset(
-        {
-            "input": {"messages": [{"role": "user", "content": f"pair {i}?"}]},
-            "preferred_output": said(f"yes {i}"),
-            "non_preferred_output": said(f"no {i}"),
-        }
-        for i in range(n)
-    )
-
-
-class Account:
-    """Four tuned models: one whole, one whose files were deleted, one that refuses, one tuned by preferences."""
-
-    def __init__(self, url: str, home: Path) -> None:
-        self.url = url
-        self.client = Client.at(url, host=hosts.OPENAI, api_key=KEY, home=home)
-        tune = self._tune
-        self.whole = tune(examples("whole"), valid=examples("valid", 5), method=Supervised(n_epochs=2), suffix="whole")
-        self.fileless = tune(examples("fileless"))
-        self.refusing = tune(examples("refusing"))
-        self.preferring = tune(pairs(), method=DPO(n_epochs=1, beta=0.3))
-        self.client.delete_file(self.fileless.job.training_file)
-        self.client.delete_model(self.refusing.model)
-
-    def _tune(self, data: Dataset, **more):
-        more.setdefault("method", Supervised(n_epochs=1))
-        return self.client.train(self.client.plan(data, model=HOSTED_MODEL, seed=5, **more)).wait(timeout_s=60)
-
-
-@pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory):
-    from ftclient.jobs import follow
-
-    pace, follow.Pace.after = follow.Pace.after, lambda _self, *, news: 0.05  # noqa: ARG005 - as the host answers
-    try:
-        with simulated_server(tmp_path_factory.mktemp("account")) as url:
-            made = Account(url, tmp_path_factory.mktemp("home"))
-            yield made
-            made.client.close()
-    finally:
-        follow.Pace.after = pace
-
-
-@pytest.fixture(scope="module")
-def saved(account: Account, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = KeepFolder(tmp_path_factory.mktemp("saved") / "kept")
-    save(account.client, folder, inventory(account.client, ask=True))
-    return folder.path
-
-
-@pytest.fixture
-def kept(saved: Path, tmp_path: Path) -> KeepFolder:
-    """A copy of what was saved, to change."""
-    return KeepFolder(Path(shutil.copytree(saved, tmp_path / "kept")))
+from tests.unit.keep.accounts import CANARY, KEY, Account, examples
 
 
 def test_the_inventory_says_what_still_works_with_each_model(account: Account) -> None:
@@ -168,134 +94,6 @@ def test_a_job_that_the_host_cannot_show_is_listed_and_the_others_are_saved(acco
             problems = save(client, folder, inventory(client))
     assert [each["what"] for each in problems if "job " in each["what"]] == [f"job {account.preferring.job_id}"]
     assert f"jobs/{account.whole.job_id}/job.json" in folder.manifest["files"]
-
-
-@pytest.fixture
-def through(account: Account, tmp_path: Path):
-    """A client of the account through a proxy, and the proxy."""
-    with (
-        FaultProxy(account.url.removesuffix("/v1")) as proxy,
-        Client.at(proxy.url, host=hosts.OPENAI, api_key=KEY, home=tmp_path / "home") as client,
-    ):
-        client.openai.max_retries = 0
-        yield client, proxy
-
-
-def is_list(exchange, what: str) -> bool:
-    return exchange.method == "GET" and exchange.path.split("?")[0] == f"/v1/{what}"
-
-
-def refused(message: str, **more):
-    """Return a fault that refuses in OpenAI's shape."""
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": None, **more}
-    return Fault(status=400, edit=lambda _: json.dumps({"error": error}).encode())
-
-
-def models_of(folder: KeepFolder) -> dict[str, dict]:
-    return {each["model"]: each for each in KeepFolder(folder.path).manifest["models"]}
-
-
-def whats(folder: KeepFolder) -> set[str]:
-    return {each["what"] for each in KeepFolder(folder.path).manifest["problems"]}
-
-
-@pytest.mark.parametrize("lost", ["models", "fine_tuning/jobs"])
-def test_a_key_that_may_list_only_jobs_or_only_models_still_lists_those(account: Account, through, lost) -> None:
-    client, proxy = through
-    proxy.choose = lambda exchange: Fault(status=403) if is_list(exchange, lost) else NO_FAULT
-    told: list[str] = []
-    found = {each.model: each for each in inventory(client, tell=told.append)}
-    whole = found[account.whole.model]
-    assert len(told) == 1
-    assert "cannot be listed: OpenAI refuses access" in told[0]
-    if lost == "models":
-        assert (whole.job_id, account.refusing.model in found) == (account.whole.job_id, True)
-        assert "refuses access" in whole.calls["model"]
-    else:
-        assert (whole.job_id, account.refusing.model in found) == (None, False)
-        assert "refuses access" in whole.calls["job"]
-
-
-def test_nothing_is_listed_where_neither_jobs_nor_models_can_be(through) -> None:
-    client, proxy = through
-    proxy.choose = lambda exchange: (
-        Fault(status=403) if any(is_list(exchange, what) for what in ("models", "fine_tuning/jobs")) else NO_FAULT
-    )
-    with pytest.raises(AccessError):
-        inventory(client)
-
-
-def test_a_list_without_names_beside_one_that_is_refused_is_no_empty_account(through) -> None:
-    client, proxy = through
-    nothing = Fault(edit=lambda _: b'{"object": "list", "data": [], "has_more": false}')
-    proxy.choose = lambda exchange: (
-        Fault(status=403) if is_list(exchange, "models") else nothing if exchange.method == "GET" else NO_FAULT
-    )
-    with pytest.raises(AccessError):
-        inventory(client)
-
-
-@pytest.mark.parametrize(
-    "faults",
-    [
-        [refused("Unsupported.", code="unsupported_parameter", param="max_tokens")],
-        [refused("Could not finish the message because max_tokens or model output limit was reached.")],
-    ],
-    ids=["other name", "still thinking"],
-)
-def test_models_that_reason_are_not_taken_for_silent(account: Account, through, faults) -> None:
-    client, proxy = through
-    left = list(faults)
-    proxy.choose = lambda exchange: left.pop() if left and exchange.path.endswith("/chat/completions") else NO_FAULT
-    found = {each.model: each.calls["chat"] for each in inventory(client, ask=True)}
-    assert not left
-    assert [name for name, chat in found.items() if chat != "works"] == [account.refusing.model]
-
-
-def test_models_that_are_listed_no_more_stay_in_the_folder(account: Account, kept: KeepFolder) -> None:
-    found, whole = inventory(account.client), account.whole
-    save(account.client, kept, [each for each in found if each.model != whole.model])
-    gone = models_of(kept)[whole.model]
-    assert gone["job_id"] == whole.job_id
-    assert set(gone["calls"].values()) == {"not listed"}
-    assert f"model {whole.model}" in whats(kept)
-    assert whole.model in page(KeepFolder(kept.path))
-    save(account.client, kept, found)
-    assert models_of(kept)[whole.model]["calls"]["model"] == "works"
-    assert f"model {whole.model}" not in whats(kept)
-
-
-def test_a_key_that_may_not_list_jobs_makes_saved_ones_not_forgotten(account: Account, through, kept) -> None:
-    client, proxy = through
-    proxy.choose = lambda exchange: Fault(status=403) if is_list(exchange, "fine_tuning/jobs") else NO_FAULT
-    before = models_of(kept)
-    save(client, kept, inventory(client))
-    after = models_of(kept)
-    assert {name: each["job_id"] for name, each in after.items()} == {
-        name: each["job_id"] for name, each in before.items()
-    }
-    assert (
-        after[account.refusing.model] == before[account.refusing.model]
-    )  # what is not seen now is not known to be gone
-
-
-def test_a_problem_stays_until_what_it_is_about_could_be_had(account: Account, through, kept: KeepFolder) -> None:
-    client, proxy = through
-    ill = f"/v1/fine_tuning/jobs/{account.preferring.job_id}"
-    kept.note_problem("golden answers of somebody", "It said nothing.")
-    proxy.choose = lambda exchange: Fault(status=500) if exchange.path == ill else NO_FAULT
-    save(client, kept, inventory(client))
-    assert whats(kept) >= {f"job {account.preferring.job_id}", "golden answers of somebody"}
-    assert f"answers of {account.refusing.model}" in whats(kept)  # it was not asked again
-    proxy.choose = lambda _: NO_FAULT
-    again = KeepFolder(kept.path)
-    save(client, again, inventory(client))
-    assert f"job {account.preferring.job_id}" not in whats(kept)
-    assert "golden answers of somebody" in whats(kept)
-    again.drop_problems(*whats(again) - {"golden answers of somebody"})
-    assert GREEN not in page(again)
-    again.drop_problems("golden answers of somebody")
-    assert GREEN in page(again)
 
 
 def test_recording_goes_on_after_a_crash_and_asks_nothing_twice(account: Account, kept: KeepFolder) -> None:
