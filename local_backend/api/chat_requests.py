@@ -13,11 +13,27 @@ from local_backend.api.errors import ApiError
 from local_backend.task import ChatRequest
 
 
+class ImageUrl(Body):
+    """Where an image is: a data URL, or the id of its file."""
+
+    model_config = ConfigDict(extra="allow")
+    url: str
+
+
 class ContentPart(Body):
     """A piece of a message; the engine says which kinds its model reads."""
 
     model_config = ConfigDict(extra="allow")
     type: Literal["text", "refusal", "image_url", "input_audio", "file"]
+    text: str | None = None
+    refusal: str | None = None
+    image_url: ImageUrl | None = None
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.type in ("text", "refusal", "image_url") and getattr(self, self.type) is None:
+            raise ValueError(f"A part of the type '{self.type}' must have '{self.type}'")
+        return self
 
 
 class FunctionCall(Body):

@@ -134,6 +134,33 @@ def test_what_cannot_be_obeyed_is_refused_by_name(api, given, param):
     assert caught.value.param == param
 
 
+PARTS = [
+    ({"type": "text", "text": 5}, ".text", "expected a string, but got an integer"),
+    ({"type": "text", "text": ["a"]}, ".text", "expected a string, but got an array"),
+    ({"type": "text"}, "", "A part of the type 'text' must have 'text'."),
+    ({"type": "text", "text": None}, "", "A part of the type 'text' must have 'text'."),
+    ({"type": "refusal", "refusal": 7}, ".refusal", "expected a string, but got an integer"),
+    ({"type": "image_url"}, "", "A part of the type 'image_url' must have 'image_url'."),
+    ({"type": "image_url", "image_url": None}, "", "A part of the type 'image_url' must have 'image_url'."),
+    ({"type": "image_url", "image_url": "data:,"}, ".image_url", "expected an object, but got a string"),
+    ({"type": "image_url", "image_url": {}}, ".image_url.url", "Missing required parameter"),
+    ({"type": "image_url", "image_url": {"url": 5}}, ".image_url.url", "expected a string, but got an integer"),
+    ({"type": "image_url", "image_url": {"url": None}}, ".image_url.url", "expected a string, but got null"),
+]
+
+
+@pytest.mark.parametrize(("part", "where", "said"), PARTS, ids=[str(part) for part, _, _ in PARTS])
+def test_a_part_of_a_message_that_holds_something_else_is_refused_by_its_place(api, part, where, said):
+    with pytest.raises(openai.BadRequestError, match=said) as caught:
+        ask(api, messages=[{"role": "user", "content": [{"type": "text", "text": "Hello"}, part]}])
+    assert caught.value.param == f"messages[0].content[1]{where}"
+
+
+def test_what_a_part_says_beyond_its_content_is_no_matter(api):
+    part = {"type": "text", "text": "one two", "cache_control": {"type": "ephemeral"}}
+    assert ask(api, messages=[{"role": "user", "content": [part]}]).choices[0].message.content == "You said: one two"
+
+
 def test_an_unknown_model_is_not_found(api):
     for name in ("gpt-9", "ft:smollm2-135m:personal::abcdefgh"):
         with pytest.raises(openai.NotFoundError) as caught:
