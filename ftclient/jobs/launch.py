@@ -22,7 +22,7 @@ from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateL
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, Launch
 from ftclient.jobs.launch_words import sent_elsewhere, taken_up, unanswered, unknown
-from ftclient.jobs.request import RUN_KEY, JobRequest, new_run_id
+from ftclient.jobs.request import RUN_KEY, JobRequest, check_run_id, new_run_id
 from ftclient.wire import checked_items, checked_job, errors_of, has_id, retry_after_s, unreadable
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ LOOKS_S = (0.0, 0.5, 2.0)
 _SENDS = 4
 _SEARCHED_JOBS = 500
 """Newest jobs that are looked through where the host ignores the filter by metadata."""
+_LONGEST_KEY = 255
 _UNDER_WAY = set[tuple[Path, str]]()
 """Launches of this process that have no outcome yet, each by the home of its journal and its run id."""
 
@@ -74,9 +75,11 @@ def launch(
         UnavailableError: It is not known whether the job exists; the text says how to find out.
         JobNotFoundError: The job that this run id made is gone, or at another host.
         FtclientError: The host refused.
-        ValueError: The run id was used for another job.
+        ValueError: The run id was used for another job, or is none that a job's metadata can hold.
     """
     request.check_host(host)
+    if run_id:
+        check_run_id(run_id)
     fingerprint = _fingerprint(request)
     before = journal.launch(run_id) if run_id else _unanswered(openai, host, journal, fingerprint)
     if before and before.state != "refused":
@@ -232,11 +235,17 @@ def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
             model=body.pop("model"),
             training_file=body.pop("training_file"),
             extra_body=body,
-            extra_headers={"Idempotency-Key": entry.run_id},
+            extra_headers={"Idempotency-Key": idempotency_key(entry.run_id)},
         )
     if not has_id(job):
         raise unreadable(host)
     return job
+
+
+def idempotency_key(run_id: str) -> str:
+    """Return the run id as it fits a header: other characters, or very many, by their sha256."""
+    fits = run_id.isascii() and run_id == run_id.strip() and len(run_id) <= _LONGEST_KEY
+    return run_id if fits else hashlib.sha256(run_id.encode()).hexdigest()
 
 
 def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None, bool]:

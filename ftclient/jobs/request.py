@@ -16,10 +16,23 @@ from ftclient.jobs.methods import Method, Supervised
 RUN_KEY = "ftclient_run"
 """The key in a job's metadata under which the run id travels."""
 
+_LONGEST_RUN_ID = 512
+"""As long as a value of a job's metadata may be."""
+
 
 def new_run_id() -> str:
     """Return a name for one launch that no other launch has."""
     return f"run-{uuid.uuid4().hex}"
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse a run id that a job's metadata cannot hold.
+
+    Raises:
+        ValueError: It has characters that cannot be printed, or too many.
+    """
+    if not run_id.isprintable() or len(run_id) > _LONGEST_RUN_ID:
+        raise ValueError(f"a run id has printable characters, {_LONGEST_RUN_ID} at most; {run_id[:40]!r} is none.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ftclient import BackendError, Supervised, UnavailableError, hosts
-from ftclient.jobs.launch import find
+from ftclient.jobs.launch import find, idempotency_key
 from ftclient.jobs.request import RUN_KEY
 from tests.faults.proxy import NO_FAULT, Exchange, Fault
 
@@ -265,6 +265,33 @@ def test_the_same_run_id_returns_the_same_job_and_never_another_one(connect, dat
     other = client.plan(data, model="smollm2-135m", method=Supervised(n_epochs=1))
     with pytest.raises(ValueError, match="used for another job"):
         client.train(other, run_id="run-nightly")
+
+
+@pytest.mark.parametrize("run_id", ["実験-1", "café", " padded ", "k" * 300, "実" * 512])
+def test_a_run_id_in_any_words_names_one_job(connect, data, proxy, run_id: str) -> None:
+    client = connect()
+    plan = client.plan(data, model="smollm2-135m")
+    proxy.choose = on_create(Fault(drop_after=True), Fault(drop_before=True))
+    job = client.train(plan, run_id=run_id)
+    assert job.refresh().metadata[RUN_KEY] == run_id
+    assert client.train(plan, run_id=run_id).id == job.id
+    assert jobs_of(client, run_id) == [job.id]
+
+
+def test_run_ids_in_other_words_have_keys_of_their_own_that_fit_a_header() -> None:
+    odd = ["実験-1", "実験-2", "café", " padded", "padded ", "k" * 300]
+    keys = {idempotency_key(run_id) for run_id in odd}
+    assert len(keys) == len(odd)
+    assert all(key.isascii() and key == key.strip() and len(key) <= 255 for key in keys)
+    assert idempotency_key("run-plain 1") == "run-plain 1"
+
+
+@pytest.mark.parametrize("run_id", ["a\nb", "tab\there", "x" * 513, "\ud800"])
+def test_a_run_id_that_no_host_would_take_is_refused_before_anything_is_written(connect, data, run_id: str) -> None:
+    client = connect()
+    with pytest.raises(ValueError, match="printable characters, 512 at most"):
+        client.train(client.plan(data, model="smollm2-135m"), run_id=run_id)
+    assert client._journal.launches(str(client.openai.base_url)) == []
 
 
 def test_two_that_launch_under_one_run_id_at_once_start_one_job(connect, data, proxy) -> None:
