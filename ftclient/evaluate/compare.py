@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.jupyter import JupyterMixin
 
 from ftclient.evaluate import stats
-from ftclient.evaluate.metrics import exact_match, is_json
+from ftclient.evaluate.metrics import exact_match
 from ftclient.evaluate.questions import Answer, Question
 from ftclient.evaluate.stats import Interval
 from ftclient.evaluate.task import Metric, Task, mean, task_of
@@ -192,12 +192,11 @@ class Comparison(JupyterMixin):
         figures = {each.metric.name: _figure(each, model) for each in self.measured if model in each.values}
         pairs = list(zip(self.questions, given, strict=True))
         hits = sum(exact_match(answer.text, question.expected) for question, answer in pairs)
-        wants_json = self.kind.kind == "json"
         return Score(
             model=model,
             n=n,
             exact_match=figures["exact_match"].value if "exact_match" in figures else hits / n,
-            valid_json=sum(is_json(answer.text) for answer in given) / n if wants_json else None,
+            valid_json=figures["valid_json"].value if "valid_json" in figures else None,
             figures=figures,
             median_s=_median([answer.seconds for answer in given]),
             prompt_tokens=_sum([answer.prompt_tokens for answer in given]),

@@ -28,7 +28,9 @@ _LETTERS_A_WORD = 2
 
 _LETTER = re.compile(f"[{UNSPACED}]")
 _NUMBER = r"(?:(?<![\w)])-)?\d+(?:[.,:]\d+)*(?:st|nd|rd|th)?"
-_WORD = re.compile(rf"{_NUMBER}|[{UNSPACED}]|(?:(?![{UNSPACED}])[^\W\d_])(?:(?![{UNSPACED}])[^\W_])*")
+_PART = rf"(?:(?![{UNSPACED}])[^\W_])"
+_WORD = re.compile(rf"{_NUMBER}|[{UNSPACED}]|(?!\d){_PART}+(?:_+{_PART}+)*")
+"""A name such as card_not_working is one word: it is not in virtual_card_not_working."""
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _ZEROS = re.compile(r"^(-?)0+(?=\d)|\.0+$")
 """Zeros that change no number: those of 08:00 and of 640.00."""

@@ -19,6 +19,9 @@ _MOST_DEPTH = 100
 _DRESS = " \"'`“”「」.。"
 _WRITTEN_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
+LabelsPair = tuple[tuple[str, ...], tuple[str, ...]]
+"""Expected and given labels of a question that may have several; each once."""
+
 
 def exact_match(answer: str, expected: str) -> bool:
     """Whether the answer is the expected one, character by character, but for white space around it."""
@@ -43,22 +46,20 @@ def fields_right(answer: str, expected: str) -> float:
     return hits / len(wanted) if wanted else float(same_json(answer, expected))
 
 
-def same_label(answer: str, expected: str) -> bool:
-    """Whether the answer is the expected label, in whatever case, with or without a full stop."""
-    return as_label(answer) == as_label(expected)
-
-
 def as_label(text: str) -> str:
     """Return a label without what does not make it another one: case, white space, quotes and a full stop."""
     return " ".join(text.split()).strip(_DRESS).casefold()
 
 
 def shared_words(answer: str, expected: str) -> float:
-    """Return how many words the texts share: the F-measure of precision and recall, of 1."""
+    """Return how many words the texts share: the F-measure of precision and recall, of 1.
+
+    Where neither has words but signs alone, it is 1 for the same text and else 0.
+    """
     ours, theirs = Counter(words(answer)), Counter(words(expected))
     shared = (ours & theirs).total()
     n = sum(ours.values()) + sum(theirs.values())
-    return 2 * shared / n if n else 1.0
+    return 2 * shared / n if n else float(exact_match(answer, expected))
 
 
 def final_number(text: str) -> str | None:
@@ -125,7 +126,21 @@ def macro_f1(pairs: Sequence[tuple[str, str]]) -> float:
         wanted[expected] += 1
         given[answer] += 1
         hits[expected] += expected == answer
-    return sum(2 * hits[label] / (n + given[label]) for label, n in wanted.items()) / len(wanted)
+    return _mean_f1(hits, wanted, given)
+
+
+def macro_f1_of_lists(pairs: Sequence[LabelsPair]) -> float:
+    """Return the macro F1 where a question may have several labels, or none; without any at all 1 if none is given.
+
+    Args:
+        pairs: Expected and given labels of each question.
+    """
+    hits, wanted, given = Counter[str](), Counter[str](), Counter[str]()
+    for expected, answer in pairs:
+        wanted.update(expected)
+        given.update(answer)
+        hits.update(set(expected) & set(answer))
+    return _mean_f1(hits, wanted, given) if wanted else float(not given)
 
 
 def n_behind_macro_f1(pairs: Sequence[tuple[str, str]]) -> float:
@@ -137,8 +152,17 @@ def n_behind_macro_f1(pairs: Sequence[tuple[str, str]]) -> float:
     Args:
         pairs: Expected and given label of each question.
     """
-    counts = Counter(expected for expected, _ in pairs).values()
-    return len(counts) ** 2 / sum(1 / n for n in counts)
+    return _kish(Counter(expected for expected, _ in pairs))
+
+
+def n_behind_macro_f1_of_lists(pairs: Sequence[LabelsPair]) -> float:
+    """Return the same where a question may have several labels; never more than there are questions.
+
+    Args:
+        pairs: Expected and given labels of each question.
+    """
+    counts = Counter(label for expected, _ in pairs for label in expected)
+    return min(len(pairs), _kish(counts)) if counts else len(pairs)
 
 
 def perplexity(scored: Sequence[tuple[float, int]]) -> float:
@@ -149,6 +173,15 @@ def perplexity(scored: Sequence[tuple[float, int]]) -> float:
     """
     n = sum(count for _, count in scored)
     return math.exp(-math.fsum(logprob for logprob, _ in scored) / n) if n else math.nan
+
+
+def _mean_f1(hits: Mapping[str, int], wanted: Mapping[str, int], given: Mapping[str, int]) -> float:
+    """The mean F-measure of the labels that are wanted, by how often each is given rightly, wanted, and given."""
+    return sum(2 * hits[label] / (n + given[label]) for label, n in wanted.items()) / len(wanted)
+
+
+def _kish(counts: Mapping[str, int]) -> float:
+    return len(counts) ** 2 / sum(1 / n for n in counts.values())
 
 
 def _sorted_calls(calls: Sequence[Call]) -> list[tuple[str, str]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ftclient.evaluate import facts, metrics
+from ftclient.evaluate import facts, labels, metrics
 from ftclient.evaluate.graders import Grader, LabelModel, ScoreModel
 from ftclient.evaluate.graders.kinds import StringCheck
 from ftclient.evaluate.graders.similarity import words
@@ -75,6 +75,7 @@ ACCURACY = Metric(name="accuracy", title="accuracy", is_binary=True)
 MACRO_F1 = Metric(
     name="macro_f1", title="macro F1", total=metrics.macro_f1, n_behind=metrics.n_behind_macro_f1, right_from=None
 )
+MACRO_F1_OF_LISTS = replace(MACRO_F1, total=metrics.macro_f1_of_lists, n_behind=metrics.n_behind_macro_f1_of_lists)
 CALLS = Metric(name="call_match", title="calls right", is_binary=True)
 CALL_NAMES = Metric(name="call_names", title="tools right", is_binary=True)
 CALL_ARGUMENTS = Metric(name="call_arguments", title="arguments right")
@@ -92,28 +93,27 @@ PERPLEXITY = Metric(
 )
 
 
-def task_of(questions: Sequence[Question]) -> Task:
-    """Return the task that the expected answers of these questions make up."""
+def task_of(questions: Sequence[Question], *, are_labels: bool = False) -> Task:
+    """Return the task that the expected answers of these questions make up.
+
+    Args:
+        questions: With the expected answers.
+        are_labels: These are known to be labels, or lists of them: a classifier is asked.
+    """
     n, n_calls = len(questions), sum(bool(question.expected_calls) for question in questions)
     if 2 * n_calls >= n:
         return Task(kind="calls", reason=f"{n_calls} of {n} expected answers call tools", measures=_CALLS)
     expected = [question.expected for question in questions]
-    if all(map(metrics.is_json, expected)):
+    lists = labels.lists_of(expected, with_numbers=are_labels)
+    if lists is not None and (are_labels or _are_label_lists(lists)):
+        return _lists_task(lists, is_known=are_labels)
+    if not are_labels and all(map(metrics.is_json, expected)):
         return Task(kind="json", reason=f"all {n} expected answers are JSON", measures=_JSON)
-    if all(metrics.final_number(text) for text in expected):
+    if not are_labels and all(metrics.final_number(text) for text in expected):
         return Task(kind="numbers", reason=f"all {n} expected answers end in a number behind ####", measures=_NUMBERS)
-    labels = {metrics.as_label(text) for text in expected}
-    if all(map(_is_short, expected)) and _EXAMPLES_A_LABEL * len(labels) <= n and len(labels) > 1:
-        return Task(kind="labels", reason=f"the {n} expected answers are {len(labels)} short labels", measures=_LABELS)
-    length = statistics.median(len(words(text)) for text in expected)
-    if _are_facts(expected):
-        reason = (
-            f"expected answers are short facts of some {length:.0f} words: right is what contains them and does not "
-            "list others"
-        )
-        measures = ((CONTAINS, facts.ContainsAnswer(expected)), *_TEXT)
-        return Task(kind="facts", reason=reason, measures=measures)
-    return Task(kind="text", reason=f"expected answers are free text of some {length:.0f} words", measures=_TEXT)
+    if are_labels or _are_labels(expected):
+        return _labels_task(expected, is_known=are_labels)
+    return _texts_task(expected)
 
 
 def metric_of(grader: Grader) -> Metric:
@@ -130,6 +130,55 @@ def metric_of(grader: Grader) -> Metric:
         bounds=(low, high),
         right_from=line if line is not None else 1.0 if is_binary else (low + high) / 2,
     )
+
+
+def _lists_task(lists: Sequence[Sequence[str]], *, is_known: bool) -> Task:
+    read = labels.Reader(_joined(lists))
+    way = labels.LabelLists(read)
+    what = f"the {len(lists)} expected answers are lists of {read.n} labels"
+    measures = ((EXACT, way.is_right), (VALID_JSON, _valid_json), (MACRO_F1_OF_LISTS, way.pair))
+    return Task(kind="labels", reason=_reason(what, read, is_known=is_known), measures=measures)
+
+
+def _labels_task(expected: Sequence[str], *, is_known: bool) -> Task:
+    read = labels.Reader(expected)
+    way = labels.OneLabel(read)
+    what = f"the {len(expected)} expected answers are {read.n} {'labels' if is_known else 'short labels'}"
+    measures = ((ACCURACY, way.is_right), (MACRO_F1, way.pair))
+    return Task(kind="labels", reason=_reason(what, read, is_known=is_known), measures=measures)
+
+
+def _reason(what: str, read: labels.Reader, *, is_known: bool) -> str:
+    known = "a classifier is asked: " if is_known else ""
+    return f"{known}{what}" + (f", of which {read.n_alike} are alike but for case or signs" if read.n_alike else "")
+
+
+def _texts_task(expected: Sequence[str]) -> Task:
+    """The task of answers that are short facts, or texts."""
+    length = statistics.median(len(words(text)) for text in expected)
+    if _are_facts(expected):
+        reason = (
+            f"expected answers are short facts of some {length:.0f} words: right is what contains them and does not "
+            "list others"
+        )
+        measures = ((CONTAINS, facts.ContainsAnswer(expected)), *_TEXT)
+        return Task(kind="facts", reason=reason, measures=measures)
+    return Task(kind="text", reason=f"expected answers are free text of some {length:.0f} words", measures=_TEXT)
+
+
+def _are_labels(texts: Sequence[str]) -> bool:
+    """Whether these look like labels: short, and each comes again."""
+    n_labels = labels.Reader(texts).n
+    return all(map(_is_short, texts)) and _EXAMPLES_A_LABEL * n_labels <= len(texts) and n_labels > 1
+
+
+def _are_label_lists(lists: Sequence[Sequence[str]]) -> bool:
+    """Whether these look like lists of labels, none of which is in a list twice."""
+    return _are_labels(_joined(lists)) and all(len(set(each)) == len(each) for each in lists)
+
+
+def _joined(lists: Sequence[Sequence[str]]) -> list[str]:
+    return [label for each in lists for label in each]
 
 
 def _are_facts(expected: Sequence[str]) -> bool:
@@ -165,14 +214,6 @@ def _fields(question: Question, answer: Answer) -> float:
     return metrics.fields_right(answer.text, question.expected)
 
 
-def _label(question: Question, answer: Answer) -> float:
-    return float(metrics.same_label(answer.text, question.expected))
-
-
-def _labels(question: Question, answer: Answer) -> tuple[str, str]:
-    return metrics.as_label(question.expected), metrics.as_label(answer.text)
-
-
 def _number(question: Question, answer: Answer) -> float:
     return float(metrics.same_number(answer.text, question.expected))
 
@@ -192,5 +233,4 @@ def _call_names(question: Question, answer: Answer) -> float:
 _CALLS = ((CALLS, _calls), (CALL_NAMES, _call_names), (CALL_ARGUMENTS, metrics.arguments_right))
 _JSON = ((EXACT, _exact_json), (VALID_JSON, _valid_json), (FIELDS, _fields))
 _NUMBERS = ((NUMBER, _number), (WORDS, _words))
-_LABELS = ((ACCURACY, _label), (MACRO_F1, _labels))
 _TEXT = ((WORDS, _words), (EXACT, _exact))

@@ -83,12 +83,6 @@ def test_a_number_is_not_a_truth_value():
     assert metrics.fields_right("[]", "[]") == 1
 
 
-def test_labels_are_compared_without_their_dress():
-    assert metrics.same_label(' "Card_Arrival". ', "card_arrival")
-    assert metrics.same_label("届かない。", "届かない")
-    assert not metrics.same_label("card", "card_arrival")
-
-
 def test_macro_f1_counts_rare_labels_as_much_as_common_ones():
     expected = ["a"] * 8 + ["b"] * 2
     given = ["a"] * 7 + ["b", "b", "a"]

@@ -1,0 +1,133 @@
+"""Labels as answers, one or a list of them: a right one is right however it is dressed, and no wrong one is."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ftclient.evaluate.compare import Comparison
+from ftclient.evaluate.questions import Answer, questions_of
+from ftclient.evaluate.task import task_of
+
+
+def task_for(answers, **known):
+    messages = [[{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}] for answer in answers]
+    questions = questions_of([{"messages": each} for each in messages])
+    return questions, task_of(questions, **known)
+
+
+def figures(expected, given, **known):
+    """What one model gets, by metric."""
+    questions, task = task_for(expected, **known)
+    comparison = Comparison(questions=questions, given={"m": [Answer(text=text) for text in given]}, task=task)
+    return comparison.scores[0], {name: figure.value for name, figure in comparison.scores[0].figures.items()}
+
+
+def test_labels_are_compared_without_their_dress():
+    _, found = figures(["card_arrival", "届かない"] * 2, [' "Card_Arrival". ', "届かない。", "card", "届"])
+    assert found["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "wrong"),
+    [
+        (["a", "A", "b", "B"], ["A", "a", "B", "b"]),
+        ([".", "...", '"', "'"], ["...", ".", "'", '"']),
+        (["yes", "yes.", "no"], ["yes.", "yes", "yes"]),
+        (["👍", "👎"], ["👎", "👍"]),
+        ([".", "a"], ["", "b"]),
+    ],
+)
+def test_labels_that_only_their_dress_parts_are_compared_as_written(labels, wrong):
+    _, found = figures(labels * 5, labels * 5)
+    assert (found["accuracy"], found["macro_f1"]) == (1, 1)
+    _, found = figures(labels * 5, wrong * 5)
+    assert (found["accuracy"], found["macro_f1"]) == (0, 0)
+
+
+def test_other_labels_keep_their_dress_where_two_are_alike_and_the_reason_says_which():
+    expected = ["Yes", "yes", "maybe"] * 4
+    _, task = task_for(expected)
+    assert task.reason == "the 12 expected answers are 3 short labels, of which 2 are alike but for case or signs"
+    _, found = figures(expected, ["Yes", "yes", "Maybe."] * 4)
+    assert found["accuracy"] == 1
+
+
+def test_an_answer_of_signs_alone_shares_no_words_with_another_one():
+    _, found = figures(["👍", "It was a very good day for all of us"], ["👎", ""])
+    assert found["shared_words"] == 0
+    _, found = figures(["👍", "It was a very good day for all of us"], [" 👍", ""])
+    assert found["shared_words"] == 0.5
+
+
+def test_a_name_with_underscores_is_one_word():
+    """Where too few labels come again, they are taken for facts; one is no part of another all the same."""
+    labels = ["card_not_working", "virtual_card_not_working", "age_limit", "pin_blocked"]
+    given = ["virtual_card_not_working", "It is `virtual_card_not_working`.", "Age_limit", "pin blocked"]
+    _, found = figures(labels, given)
+    assert found["contains_answer"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [["Niigata", "640"], ["In hall 2.", "640 yen"], ["#### 3"], ['{"a": 1}'], ["a"], ["one\ntwo and so on"]],
+)
+def test_what_a_classifier_is_asked_for_are_labels_whatever_they_look_like(answers):
+    assert task_for(answers)[1].kind != "labels"
+    _, task = task_for(answers, are_labels=True)
+    assert (task.kind, task.measures[0][0].name) == ("labels", "accuracy")
+    assert task.reason.startswith("a classifier is asked: ")
+
+
+LISTS = [["tool", "fruit"], ["fruit"], ["animal", "tool"], [], ["tool", "animal"], ["fruit", "tool"]]
+
+
+def test_lists_of_labels_are_compared_as_sets():
+    expected = [json.dumps(labels) for labels in LISTS]
+    score, found = figures(expected, [json.dumps(labels[::-1]) for labels in LISTS])
+    assert found == {"exact_match": 1, "valid_json": 1, "macro_f1": 1}
+    assert (score.exact_match, score.valid_json) == (1, 1)
+    given = ['["fruit", "tool"]', '["Fruit"]', '["animal"]', "[]", '["tool", "animal", "fruit"]', "tool"]
+    score, found = figures(expected, given)
+    # tool: 2 of 4 wanted and 2 given; fruit: 2 of 3 and 3; animal: 2 of 2 and 2.
+    expected_f1 = (2 * 2 / (4 + 2) + 2 * 2 / (3 + 3) + 2 * 2 / (2 + 2)) / 3
+    assert found == {"exact_match": 0.5, "valid_json": pytest.approx(5 / 6), "macro_f1": pytest.approx(expected_f1)}
+    assert score.exact_match == 0.5
+
+
+def test_nothing_is_right_but_an_empty_list_where_no_label_is():
+    expected = ["[]", '["a"]', '["b"]', '["a", "b"]']
+    _, found = figures(expected, ["", '["a"]', '["b"]', '["b", "a"]'])
+    assert found["exact_match"] == 0.75
+    _, found = figures(["[]", "[]"], ["[]", '["a"]'], are_labels=True)
+    assert (found["exact_match"], found["macro_f1"]) == (0.5, 0)
+
+
+def test_the_macro_f1_of_lists_says_how_sure_it_is():
+    expected = [json.dumps(labels) for labels in LISTS] * 5
+    score, _ = figures(expected, expected)
+    assert 0.8 < score.figures["macro_f1"].interval.low < 1
+    json.dumps(
+        Comparison(questions=task_for(expected)[0], given={"m": [Answer(text=each) for each in expected]}).to_json()
+    )
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        (LISTS, "labels"),
+        ([["a", "b"], ["c", "d"], ["e"]], "json"),  # labels come again
+        ([["a", "b", "a"], ["b", "a"]] * 5, "json"),  # a label counts once
+        ([[1, 2], [2, 1]] * 5, "json"),
+        ([["a"], ["b"], {"a": 1}] * 5, "json"),
+        ([["a long text that says much more than a label"], ["b"]] * 5, "json"),
+    ],
+)
+def test_lists_are_labels_where_they_look_like_them(answers, kind):
+    assert task_for([json.dumps(answer) for answer in answers])[1].kind == kind
+
+
+def test_a_classifiers_lists_are_labels_and_numbers_are_read_as_it_does():
+    _, found = figures(["[1, 2.50]", "[2]"], ['["2.50", "1"]', '["1"]'], are_labels=True)
+    assert found["exact_match"] == 0.5
