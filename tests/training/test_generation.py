@@ -260,6 +260,7 @@ def test_weights_that_are_written_anew_answer_at_once_and_the_old_ones_are_let_g
 def test_a_chat_template_that_is_written_anew_is_the_one_that_prompts(tmp_path, speaker):
     folder = write_tiny(tmp_path / "model")
     ref = ModelRef(base=str(folder))
+    (folder / "gone.json").symlink_to("nowhere")  # a file that is taken away while the folder is looked at
     before = speaker.chat(ref, greedy("the cat", n=1))
     template = folder / "chat_template.jinja"
     template.write_text("{{ 'the mat ' * 9 }}" + template.read_text())

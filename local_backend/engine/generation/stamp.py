@@ -14,5 +14,13 @@ _READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
 def stamp(*folders: Path) -> Stamp:
     """Return the stamp of what is in the folders now; their subfolders are not read."""
     files = [file for folder in dict.fromkeys(folders) for file in sorted(folder.iterdir()) if file.suffix in _READ]
-    found = [(str(file), file.stat()) for file in files]
-    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in found)
+    return tuple(state for file in files if (state := _state(file)) is not None)
+
+
+def _state(file: Path) -> tuple[str, int, int] | None:
+    """None where the file has gone since the folder was listed."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return str(file), status.st_mtime_ns, status.st_size
