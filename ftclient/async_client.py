@@ -1,8 +1,8 @@
 """The client for programs that run an event loop: the same methods, awaited.
 
 There is one implementation, the synchronous one; its calls run in worker threads. Only the streaming of chat is done
-by the official asynchronous client. Cancelling an await ends the waiting; a launch that is under way is finished by
-its thread and is in the journal as always.
+by the official asynchronous client, where that can ask in the same way as the synchronous one. Cancelling an await
+ends the waiting; a launch that is under way is finished by its thread and is in the journal as always.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing_extensions import Self
 from ftclient import connect
 from ftclient.client import Client
 from ftclient.evaluate.chat import Prompt, messages_of
+from ftclient.jobs.follow import Known
 from ftclient.jobs.job import Job
 from ftclient.wire import errors_of
 
@@ -125,7 +126,7 @@ class AsyncJob:
         """Return the status now, in the host's words."""
         return (await self.refresh()).status
 
-    async def events(self, *, follow_on: bool = False, after: str | None = None) -> AsyncIterator[FineTuningJobEvent]:
+    async def events(self, *, follow_on: bool = False, after: Known = None) -> AsyncIterator[FineTuningJobEvent]:
         """Yield events as `Job.events` does."""
         with _Leave() as leave:
             async for event in _pieces(self.job.events(follow_on=follow_on, after=after, sleep=leave.sleep)):
@@ -174,7 +175,8 @@ class AsyncClient:
         openai: A synchronous official client of your own; all but chat streams goes through it.
         host: What the host can do; None recognises it by the client's address.
         home: Folder of what this machine must not forget.
-        streaming: An asynchronous official client for chat streams; None makes one of the same address and key.
+        streaming: An asynchronous official client for chat streams. None makes one of the same address, key, headers
+            and query; a client with HTTP or tokens of its own streams by itself, in threads.
     """
 
     openai = connect.OpenAIAccess()
@@ -304,20 +306,20 @@ class AsyncClient:
         self, model: str, prompt: Prompt, *, system: str | None = None, **options: Any
     ) -> AsyncIterator[str]:
         """Yield the answer piece by piece as it is written; arguments as for `Client.chat`."""
-        if self._streaming is None and connect.is_in_process(self._official):
-            # A second app in this process would load a second copy of each model.
+        official = self._official_stream()
+        if official is None:
             async for text in _pieces(self.sync.chat_stream(model, prompt, system=system, **options)):
                 yield text
             return
         wanted: dict[str, Any] = {**options, "messages": messages_of(prompt, system=system)}
         with errors_of(self.host):
-            stream = await self._official_stream().chat.completions.create(model=model, stream=True, **wanted)
+            stream = await official.chat.completions.create(model=model, stream=True, **wanted)
             async with stream:
                 async for chunk in stream:
                     if chunk.choices and chunk.choices[0].delta.content:
                         yield chunk.choices[0].delta.content
 
-    def _official_stream(self) -> AsyncOpenAI:
+    def _official_stream(self) -> AsyncOpenAI | None:
         if self._streaming is None:
             self._streaming = connect.asynchronous(self._official)
         return self._streaming

@@ -104,23 +104,42 @@ def azure(endpoint: str, *, api_key: str | None = None, api_version: str | None 
     return AzureOpenAI(api_key=key, azure_endpoint=endpoint, api_version=version, **options)
 
 
-def asynchronous(client: OpenAI) -> AsyncOpenAI:
-    """Return an asynchronous official client of the same address, key and patience."""
-    from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI
+def asynchronous(client: OpenAI) -> AsyncOpenAI | None:
+    """Return an asynchronous official client that asks as this one does.
 
-    same: dict[str, Any] = {"api_key": client.api_key, "timeout": client.timeout, "max_retries": client.max_retries}
+    None where nobody but the client itself can do that: it has HTTP, or a way to its key, of its own.
+    """
+    from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
+
+    if type(client) not in (OpenAI, AzureOpenAI) or _has_own_ways(client):
+        return None
+    same: dict[str, Any] = {
+        "api_key": client.api_key,
+        "timeout": client.timeout,
+        "max_retries": client.max_retries,
+        "default_headers": client._custom_headers,  # noqa: SLF001 - they are nowhere else
+        "default_query": client._custom_query,  # noqa: SLF001
+    }
     if isinstance(client, AzureOpenAI):
-        version = client._api_version  # noqa: SLF001 - it is nowhere else
+        version = client._api_version  # noqa: SLF001
         return AsyncAzureOpenAI(base_url=str(client.base_url), api_version=version, **same)
     return AsyncOpenAI(base_url=client.base_url, organization=client.organization, project=client.project, **same)
 
 
-def is_in_process(client: OpenAI) -> bool:
-    """Whether the server behind an official client is part of this process."""
-    import httpx2
+_KEY_SOURCES = (
+    *("_api_key_provider", "workload_identity", "_provider"),
+    *("_azure_ad_token", "_azure_ad_token_provider"),
+)
+"""Where an official client may have its key from, other than the key itself."""
 
-    transport = client._client._transport  # noqa: SLF001 - nothing else tells
-    return isinstance(transport, httpx2.WSGITransport)
+
+def _has_own_ways(client: OpenAI) -> bool:
+    """Whether a client has more than a key: HTTP of its own, as over the server in this process, or tokens."""
+    from openai._base_client import SyncHttpxClientWrapper
+
+    http = client._client  # noqa: SLF001 - nothing else tells
+    has_tokens = any(getattr(client, name, None) is not None for name in _KEY_SOURCES)
+    return has_tokens or not client.api_key or not isinstance(http, SyncHttpxClientWrapper)
 
 
 def azure_host(client: OpenAI) -> Host:

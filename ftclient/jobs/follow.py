@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from ftclient.errors import RateLimitError, UnavailableError
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from openai.pagination import SyncCursorPage
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 
+Known = str | Collection[str] | None
+"""Events that are known already: the id of the last one, or the ids of all.
+
+An event that the host files late, behind one that is known, is news only for who knows all.
+"""
 Ending = Literal["succeeded", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset(get_args(Ending))
 """Statuses after which nothing follows."""
@@ -62,13 +67,13 @@ class Follower:
         openai: The official client.
         host: Where the job is.
         job_id: The job.
-        after: Id of the last event that is known already, as from an earlier process; None begins at the first.
+        after: What is known already, as from an earlier process; None begins at the first.
     """
 
-    def __init__(self, openai: OpenAI, host: Host, job_id: str, *, after: str | None = None) -> None:
+    def __init__(self, openai: OpenAI, host: Host, job_id: str, *, after: Known = None) -> None:
         self._openai, self._host, self._job_id = openai, host, job_id
-        self._seen: set[str] = set()
-        self._after = after
+        self._seen: set[str] = set() if after is None or isinstance(after, str) else set(after)
+        self._after = after if isinstance(after, str) else None
 
     def poll(self, *, to_the_end: bool = False) -> list[FineTuningJobEvent]:
         """Return the events that have come since the last poll, oldest first.
@@ -157,7 +162,7 @@ def polls(
     job_id: str,
     *,
     stop: frozenset[str] = ENDED,
-    after: str | None = None,
+    after: Known = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Poll]:
     """Look at a job again and again, from its first event until it has ended or its status is one of `stop`.
@@ -170,7 +175,7 @@ def polls(
         host: Where the job is.
         job_id: The job.
         stop: Further statuses to end at.
-        after: Id of the last event that is known already; None begins at the first.
+        after: What is known already; None begins at the first.
         sleep: Waits so many seconds.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftclient.errors import BackendError, JobFailedError
 from ftclient.hosts import Host
 from ftclient.jobs.classification import Classification, classification_of
-from ftclient.jobs.follow import ENDED, Follower, Poll, ending_of, polls
+from ftclient.jobs.follow import ENDED, Follower, Known, Poll, ending_of, polls
 from ftclient.jobs.metrics import StepMetrics, merge, metrics_of_events, metrics_of_file
 from ftclient.jobs.results import JobResult
 from ftclient.wire import checked_job, errors_of, has_id
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
     from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
+_NO_FILE = (403, 404)
+"""Answers for a file that nobody will ever get, as opposed to one that is out of reach for now."""
 Watcher = Callable[["Job"], "FineTuningJob"]
 
 
@@ -57,14 +59,15 @@ class Job:
         return self.refresh().status
 
     def events(
-        self, *, follow_on: bool = False, after: str | None = None, sleep: Callable[[float], None] = time.sleep
+        self, *, follow_on: bool = False, after: Known = None, sleep: Callable[[float], None] = time.sleep
     ) -> Iterator[FineTuningJobEvent]:
         """Yield all events so far, oldest first.
 
         Args:
             follow_on: Go on until the job ends.
-            after: Id of the last event that is known already, as from a process that has ended; None begins at the
-                first.
+            after: Id of the last event that is known already, as from a process that has ended, or the ids of all
+                that are: hosts may file an event behind later ones, and only who knows all will hear of it. None
+                begins at the first.
             sleep: Waits so many seconds between looks.
         """
         if not follow_on:
@@ -77,7 +80,7 @@ class Job:
         self,
         *,
         stop: frozenset[str] = ENDED,
-        after: str | None = None,
+        after: Known = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[Poll]:
         """Look at the job until it has ended or has a status of `stop`; each look has the job and its new events."""
@@ -162,13 +165,24 @@ class Job:
             return sorted(self._openai.fine_tuning.jobs.checkpoints.list(self.id), key=lambda each: each.step_number)
 
     def metrics(self) -> list[StepMetrics]:
-        """Return loss and accuracy by step, from the result file where there is one, and from the events."""
+        """Return loss and accuracy by step, from the result file where there is one, and from the events.
+
+        A result file that has been deleted, or that this key may not read, is done without.
+        """
         job = self.refresh()
         rows: list[StepMetrics] = []
         for file_id in job.result_files or []:
-            with self._errors(about_job=False):
-                rows = merge(rows, metrics_of_file(self._openai.files.content(file_id).read()))
+            rows = merge(rows, self._rows_of(file_id))
         return merge(rows, metrics_of_events(self.events()))
+
+    def _rows_of(self, file_id: str) -> list[StepMetrics]:
+        try:
+            with self._errors(about_job=False):
+                return metrics_of_file(self._openai.files.content(file_id).read())
+        except BackendError as error:
+            if error.status_code not in _NO_FILE:
+                raise
+            return []
 
     def details(self) -> dict[str, Any]:
         """Return what only the local backend knows: device, precision, speed, time left, notes; {} elsewhere."""

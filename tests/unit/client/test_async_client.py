@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
+import openai
 import pytest
 
 from ftclient import AsyncClient, AsyncJob, Client, Dataset, JobNotFoundError, LocalOptions, Simulate, Supervised
@@ -88,3 +92,60 @@ async def test_a_wait_that_is_cancelled_ends_its_thread_and_the_job_goes_on(clie
 async def test_errors_are_the_same(client: AsyncClient) -> None:
     with pytest.raises(JobNotFoundError):
         await client.job("ftjob-nonesuch")
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Answers chats of who comes with the right token, header and query; of others none."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        has_all = (
+            self.headers.get("authorization") == f"Bearer {TOKEN}",
+            self.headers.get("x-gateway") == "open",
+            "team=a" in self.path,
+        )
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        chunk["choices"] = [{"index": 0, "delta": {"content": "hi"}, "finish_reason": None}]
+        body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n".encode() if all(has_all) else b"{}"
+        self.send_response(200 if all(has_all) else 401)
+        self.send_header("content-type", "text/event-stream" if all(has_all) else "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+SAME = {"default_headers": {"x-gateway": "open"}, "default_query": {"team": "a"}}
+TOKEN = "tok-123456789"  # noqa: S105 - a test's own
+
+
+def own_clients(url: str):
+    """Official clients of users, each with the token, the header and the query by ways of its own."""
+    http = httpx2.Client(headers={"x-gateway": "open"}, params={"team": "a"})
+    at = {"azure_endpoint": url, "api_version": "1"}
+    yield "plain", openai.OpenAI(base_url=url, api_key=TOKEN, **SAME)
+    yield "key by function", openai.OpenAI(base_url=url, api_key=lambda: TOKEN, **SAME)
+    yield "own HTTP", openai.OpenAI(base_url=url, api_key=TOKEN, http_client=http)
+    yield "Entra token", openai.AzureOpenAI(**at, azure_ad_token=TOKEN, **SAME)
+    yield "Entra token by function", openai.AzureOpenAI(**at, azure_ad_token_provider=lambda: TOKEN, **SAME)
+
+
+@pytest.mark.parametrize("number", range(5))
+async def test_a_stream_goes_the_ways_of_the_client_that_was_brought(gateway: str, tmp_path: Path, number: int) -> None:
+    name, official = list(own_clients(gateway))[number]
+    with Client(official, home=tmp_path) as client:
+        assert list(client.chat_stream("m", "Hello?")) == ["hi"], name
+        brought = AsyncClient(official, home=tmp_path)
+        assert [piece async for piece in brought.chat_stream("m", "Hello?")] == ["hi"], name
+        if brought._streaming:
+            await brought._streaming.close()

@@ -290,3 +290,55 @@ def test_an_unknown_job_is_a_lookup_error_with_the_way_to_find_others(connect) -
     with pytest.raises(JobNotFoundError, match="ftclient jobs") as raised:
         connect().job("ftjob-nonesuch")
     assert isinstance(raised.value, LookupError)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_job_whose_result_file_is_gone_has_the_metrics_of_its_events(connect, data, proxy, status: int) -> None:
+    client = connect()
+    job = start(client, data)
+    whole = job.wait()
+    proxy.choose = lambda exchange: Fault(status=status) if exchange.path.startswith("/v1/files/") else NO_FAULT
+    result = job.wait()
+    assert result.model == whole.model
+    assert [row.step for row in result.metrics] == [row.step for row in whole.metrics]
+    assert result.metrics[-1].train_loss == pytest.approx(whole.metrics[-1].train_loss, abs=0.01)
+
+
+def test_a_result_file_that_is_only_out_of_reach_is_not_done_without(connect, data, proxy) -> None:
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    client.openai.max_retries = 0
+    proxy.choose = lambda exchange: Fault(status=503) if exchange.path.startswith("/v1/files/") else NO_FAULT
+    with pytest.raises(UnavailableError):
+        job.metrics()
+
+
+def late(event_id: str, *, stale: list[bool]):
+    """Return a chooser that keeps one event out of lists as long as `stale` has something in it."""
+
+    def without(body: bytes) -> bytes:
+        page = json.loads(body)
+        return json.dumps({**page, "data": [each for each in page["data"] if each["id"] != event_id]}).encode()
+
+    def choose(exchange: Exchange) -> Fault:
+        return Fault(edit=without) if stale and "/events" in exchange.path else NO_FAULT
+
+    return choose
+
+
+def test_an_event_that_is_filed_late_over_a_restart_is_told_to_who_gives_all_that_is_known(
+    connect, data, proxy
+) -> None:
+    client = connect()
+    job = start(client, data)
+    job.wait()
+    everything = listed(client, job.id)
+    stale = [True]
+    proxy.choose = late(everything[-3], stale=stale)
+    known = [event.id for event in job.events()]
+    assert everything[-3] not in known
+    stale.clear()
+    for follow_on in (False, True):
+        fresh = [event.id for event in job.events(follow_on=follow_on, after=set(known))]
+        assert fresh == [everything[-3]]
