@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from ftclient.data.check import check_file
 from ftclient.data.counted import counted
+from ftclient.data.findings import HINTS
 from ftclient.data.limits import LOCAL_LIMITS
-from ftclient.data.reader import parse_line
+from ftclient.data.reader import open_binary, parse_line
 from ftclient.data.report import Issue, Report
 from ftclient.data.tokens import TokenCount
 from local_backend.images import IMAGE_CODES, with_image_issues, with_issues
@@ -92,11 +93,18 @@ def n_steps(n_examples: int, *, n_epochs: int, batch_size: int) -> int:
 
 
 def check(path: Path, model: ModelRef, *, method: MethodName, engine: Engine) -> Report:
-    """Check a training file with the model's own tokenizer: an example beyond its context is an error."""
+    """Check a training file with the model's own tokenizer: an example beyond its context is an error.
+
+    Raises:
+        UserError: The model can't be used.
+    """
     limits = replace(LOCAL_LIMITS, context_tokens=_context_tokens(model, engine))
-    count = _counter(model, method, engine)
+    refused: dict[int, UserError] = {}
+    count = _counter(model, method, engine, refused)
     report = check_file(path, method=method, limits=limits, encoding=None, count_tokens=count)
     report = with_image_issues(report, path)
+    if refused:
+        report = with_issues(report, list(_refusals(path, refused)))
     return with_issues(report, list(engine.inspect(model, path))) if report.ok and method == "supervised" else report
 
 
@@ -106,7 +114,10 @@ def count_examples(path: Path) -> int:
         return sum(1 for line in file if line.strip())
 
 
-def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[Mapping[str, Any]], TokenCount] | None:
+def _counter(
+    model: ModelRef, method: MethodName, engine: Engine, refused: dict[int, UserError]
+) -> Callable[[Mapping[str, Any]], TokenCount] | None:
+    """What counts tokens by the model's template; examples that it has no words for go into `refused`."""
     if method == "reinforcement":
         return None
 
@@ -114,12 +125,34 @@ def _counter(model: ModelRef, method: MethodName, engine: Engine) -> Callable[[M
         try:
             tokens = engine.render(model, example, method)
         except UserError as error:
-            if error.code in IMAGE_CODES:  # found by the images' own check, with line and place
-                return TokenCount(0, 0, is_estimate=True)
-            raise
+            if error.param not in _OF_EXAMPLES:
+                raise
+            if error.code not in IMAGE_CODES:  # found by the images' own check, with line and place
+                refused[_mark(example)] = error
+            return TokenCount(0, 0, is_estimate=True)
         return TokenCount(len(tokens), sum(token["weight"] != 0 for token in tokens), is_estimate=False)
 
     return count
+
+
+_OF_EXAMPLES = (None, "example", "input", "messages", "tools")
+"""What an engine may find wrong with an example; all else is about the model."""
+
+
+def _mark(example: Any) -> int:
+    """The same for the same example, which is seen a second time for its line."""
+    return hash(repr(example))
+
+
+def _refusals(path: Path, refused: Mapping[int, UserError]) -> Iterator[Issue]:
+    """The examples that a model's template refuses, by line."""
+    with open_binary(path) as stream:
+        for number, raw in enumerate(stream, 1):
+            error = refused.get(_mark(parse_line(raw.rstrip(b"\n")).value))
+            if error is not None:
+                hint = HINTS.get(error.code or "")
+                code = "example_unfit" if hint is None else str(error.code)
+                yield Issue(number, "/messages", code, "error", error.message, hint)
 
 
 def _context_tokens(model: ModelRef, engine: Engine) -> int:
