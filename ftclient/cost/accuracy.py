@@ -105,11 +105,11 @@ def outcome_of(
 
 
 def _time(plan: Mapping[str, Any], *, trained_s: float | None, span_s: float | None) -> Measure:
-    """Return seconds of the same span: the backend's clock starts when weights are loaded and the data is rendered."""
+    """Return seconds of the same span: the backend's clock starts with the first step, behind all that is done once."""
     whole_s, terms = plan.get("time_s"), (plan.get("machine") or {}).get("time") or {}
     if not trained_s:
         return Measure(estimated=whole_s, actual=span_s)
-    before_s = sum(float(terms.get(name, 0)) for name in ("start", "render"))
+    before_s = sum(float(terms.get(name, 0)) for name in ("start", "render", "frozen"))
     return Measure(estimated=None if whole_s is None else float(whole_s) - before_s, actual=trained_s)
 
 

@@ -163,7 +163,7 @@ def _about_sample(answer: Mapping[str, Any]) -> list[Note]:
     n_drawn, margin = int(sample["n_examples"]), 2 * float(sample["tokens_deviation"])
     text = (
         f"The tokens are an estimate (± {margin:.2%}), by {n_drawn:,} of the {int(answer['n_examples']):,} examples, "
-        "drawn at random: the file is a large one. The job counts all of them when it starts."
+        "drawn at random: the file is a large one. The job looks at all of them when it starts."
     )
     return [Note("tokens_estimated", text)]
 

@@ -95,7 +95,7 @@ def micro_batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int) -> I
     batch: list[int] = []
     n_tokens = 0
     for i in order:
-        n_own = _own_tokens(groups[i])
+        n_own = own_tokens(groups[i])
         shared = shared_prefix(groups[batch[-1]][0].ids, groups[i][0].ids) if batch else 0
         if batch and n_tokens + n_own - shared > max_tokens:
             yield batch
@@ -121,7 +121,7 @@ def fitting_micro_batch_tokens(sequences: Sequence[Rendered], *, kept_share: flo
     return fitting * int(min(MOST_TIMES, 1 / max(kept_share, 1 / MOST_TIMES)))
 
 
-def _own_tokens(group: Sequence[Rendered]) -> int:
+def own_tokens(group: Sequence[Rendered]) -> int:
     """Tokens of a group that shares what its sequences have in common with the first."""
     first = group[0].ids
     return len(first) + sum(len(one.ids) - shared_prefix(first, one.ids) for one in group[1:])

@@ -109,7 +109,7 @@ def test_a_machine_that_can_not_be_measured_is_guessed_and_told(base, tmp_path):
 def test_more_epochs_take_longer_and_the_head_alone_less(plan, tmp_path):
     training = write_jsonl(tmp_path / "t.jsonl", EXAMPLES * 20)
     few, many = (plan(task_of(tmp_path, training, n_epochs=n)) for n in (1, 30))
-    assert many.time["steps"] == pytest.approx(30 * few.time["steps"])
+    assert many.time["steps"] == pytest.approx(30 * few.time["steps"], rel=0.05)  # with what laying out takes here
     assert many.time["start"] == few.time["start"]
     head = plan(task_of(tmp_path, training, local={"tune": {"type": "head"}}))
     assert head.time["frozen"] > 0

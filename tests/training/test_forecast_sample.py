@@ -5,16 +5,19 @@ import random
 
 import pytest
 
-from local_backend.engine.forecast import content
-from local_backend.engine.forecast.content import LEAST_SAMPLED, read_content
+from local_backend.engine.forecast import content, sampling
+from local_backend.engine.forecast.content import read_content
 from local_backend.engine.forecast.estimate import forecast
-from local_backend.engine.forecast.load import SAMPLED_BATCHES, measure_whole
+from local_backend.engine.forecast.load import SAMPLED_BATCHES, measure_load, measure_whole, together
+from local_backend.engine.forecast.sampling import LEAST_SAMPLED
+from local_backend.engine.packing import micro_batches, pack
+from local_backend.engine.rows import step_indices
 from local_backend.engine.template import Template
 from local_backend.task import JobError
 from tests.training.tiny import chat, task_of, tiny_folder, write_jsonl
 
 N = 4_000
-SAMPLE_BYTES, SAMPLE_BYTES_OF_PLANS = 100_000, content.SAMPLE_BYTES
+SAMPLE_BYTES = 100_000
 CONTEXT = 512
 
 
@@ -36,10 +39,18 @@ def lines():
     return [chat(f"{i * 7919 % 10_000:04}" + " ask" * n, "say " * (1 + i % 5)) for i, n in enumerate(sizes)]
 
 
+def samples_above(n_bytes, monkeypatch):
+    """Let plans take what is larger for a large file, and look at so much of it."""
+    monkeypatch.setattr(content, "WHOLE_BYTES", n_bytes)
+    monkeypatch.setattr(sampling, "SAMPLE_BYTES", n_bytes)
+    monkeypatch.setattr(sampling, "NEIGHBOUR_BYTES", 2 * n_bytes)
+
+
 @pytest.fixture
 def read(template, monkeypatch):
-    def from_file(path, *, sample_bytes=SAMPLE_BYTES_OF_PLANS):
-        monkeypatch.setattr(content, "SAMPLE_BYTES", sample_bytes)
+    def from_file(path, *, sample_bytes=None):
+        if sample_bytes is not None:
+            samples_above(sample_bytes, monkeypatch)
         given = {"context_tokens": CONTEXT, "method": "supervised", "param": "training_file", "batch_size": 32}
         return read_content(path, template=template, **given)
 
@@ -63,7 +74,7 @@ def test_errors_of_many_samples_are_spread_as_said(read, lines, tmp_path, monkey
     true = read(file).n_tokens
     shares = []
     for seed in range(30):
-        monkeypatch.setattr(content, "_SEED", seed)
+        monkeypatch.setattr(sampling, "_SEED", seed)
         part = read(file, sample_bytes=SAMPLE_BYTES)
         shares.append((part.n_tokens - true) / true / part.deviation)
     spread = (sum(share**2 for share in shares) / len(shares)) ** 0.5
@@ -107,7 +118,7 @@ def test_a_plan_by_a_sample_is_near_the_plan_of_the_whole_file(base, lines, tmp_
     }
     task = task_of(tmp_path, **files, local={"tune": {"type": tune}})
     whole = forecast(task, base=base, folder=tmp_path)
-    monkeypatch.setattr(content, "SAMPLE_BYTES", SAMPLE_BYTES)
+    samples_above(SAMPLE_BYTES, monkeypatch)
     part = forecast(task, base=base, folder=tmp_path)
     assert whole.n_sampled is None
     assert 0 < part.n_sampled < N / 2
@@ -122,20 +133,15 @@ def test_a_plan_by_a_sample_is_near_the_plan_of_the_whole_file(base, lines, tmp_
 
 def test_a_pass_in_one_go_is_measured_by_some_of_its_batches(read, lines, tmp_path):
     whole = read(write_jsonl(tmp_path / "many.jsonl", lines))
-    laid_out = {"max_tokens": 600, "is_packed": True, "n_tokens": whole.n_tokens}
-    found = measure_whole(whole.rows, **laid_out)
+    found = measure_whole(whole.rows, n_tokens=whole.n_tokens, max_tokens=600, is_packed=True)
     assert found.packs > 2 * SAMPLED_BATCHES
-    exact = _whole_slowly(whole.rows, max_tokens=600)
-    assert found.packs == pytest.approx(exact["packs"], rel=0.05)
-    assert found.tokens == pytest.approx(exact["tokens"], rel=0.05)
-    assert found.rows == pytest.approx(exact["rows"], rel=0.05)
-    assert found.pairs == pytest.approx(exact["pairs"], rel=0.1)
+    exact = _slowly(whole.rows, max_tokens=600)
+    for name in ("packs", "tokens", "rows", "pairs"):
+        assert getattr(found, name) == pytest.approx(exact[name], rel=0.1), name
 
 
-def _whole_slowly(rows, *, max_tokens):
+def _slowly(rows, *, max_tokens):
     """Every batch, laid out."""
-    from local_backend.engine.packing import micro_batches, pack
-
     groups = [row.parts for row in rows]
     packs = [pack([one for i in batch for one in groups[i]]) for batch in micro_batches(groups, max_tokens=max_tokens)]
     return {
@@ -143,4 +149,74 @@ def _whole_slowly(rows, *, max_tokens):
         "tokens": sum(one.n_tokens for one in packs),
         "rows": sum(len(one.row_targets_R) for one in packs),
         "pairs": sum(int((one.positions_T + 1).sum()) for one in packs),
+        "largest": max(one.n_tokens for one in packs),
     }
+
+
+def test_a_pass_over_all_is_measured_by_neighbours_that_share_prefixes(read, tmp_path):
+    """Ten questions about each document, shuffled: a job computes each document once."""
+    asked = [(f"{d:03} " + "say " * 50, q) for d in range(400) for q in range(10)]
+    random.Random(3).shuffle(asked)
+    file = write_jsonl(tmp_path / "many.jsonl", [chat(f"{text} ask {q}", "say") for text, q in asked])
+    laid_out = {"max_tokens": 600, "is_packed": True, "frozen": True}
+    whole, part = read(file), read(file, sample_bytes=SAMPLE_BYTES)
+    true = measure_whole(whole.neighbours, n_tokens=whole.n_tokens, **laid_out)
+    by_neighbours = measure_whole(part.neighbours, n_tokens=part.n_tokens, **laid_out)
+    at_random = measure_whole(part.rows, n_tokens=part.n_tokens, **laid_out)
+    assert len(part.neighbours) < len(whole.rows) / 4
+    assert by_neighbours.tokens == pytest.approx(true.tokens, rel=0.25)
+    assert at_random.tokens > 1.5 * true.tokens
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_long_example_counts_once_wherever_it_comes(read, lines, tmp_path, seed):
+    """It takes memory in every run, and time once, whether a step with it is laid out or not."""
+    some = [*lines[:1_600], chat("ask " * 110, "say")]
+    rows = read(write_jsonl(tmp_path / "many.jsonl", some)).rows
+    n_tokens = sum(row.n_tokens for row in rows)
+    given = {"n_examples": len(rows), "n_tokens": n_tokens, "batch_size": 4, "max_tokens": 200, "is_packed": True}
+    found = measure_load(rows, seed=seed, **given)
+    steps = [step_indices(len(rows), batch_size=4, seed=seed, step=step) for step in range(-(-len(rows) // 4))]
+    exact = [_slowly([rows[i] for i in step], max_tokens=200) for step in steps]
+    assert found.steps == len(steps)
+    assert found.largest_tokens == max(one["largest"] for one in exact) > 400
+    for name in ("tokens", "pairs", "rows", "packs"):
+        assert getattr(found, name) == pytest.approx(sum(one[name] for one in exact), rel=0.1), name
+
+
+def test_the_longest_are_those_with_most_tokens_too(tmp_path):
+    """Japanese has far fewer bytes a token than English."""
+    english, japanese = [chat("ask " * 300, "say")] * 100, chat("質" * 250, "答")
+    file = write_jsonl(tmp_path / "mixed.jsonl", [chat("ask", "say")] * 900 + english)
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(japanese, ensure_ascii=False) + "\n")
+    lines = sampling.read_lines(file)
+    assert lines.bytes_N[-1] < 1_000 < lines.bytes_N[-2]
+    assert 1_001 in sampling.longest(lines)
+
+
+def test_files_of_a_task_are_scaled_each_by_its_own(read, lines, tmp_path):
+    """A whole validation file beside a sample of the training file weighs what it weighs."""
+    train = read(write_jsonl(tmp_path / "many.jsonl", lines), sample_bytes=SAMPLE_BYTES)
+    valid = read(write_jsonl(tmp_path / "few.jsonl", [chat(f"{n:04} ask", "say " * 9) for n in range(400)]))
+    one, other = (
+        measure_whole(part.neighbours, n_tokens=part.n_tokens, max_tokens=600, is_packed=True)
+        for part in (train, valid)
+    )
+    both = together([one, other])
+    assert both.rows == one.rows + other.rows
+    assert both.tokens == one.tokens + other.tokens
+    assert both.largest_tokens == max(one.largest_tokens, other.largest_tokens)
+    assert other.rows == pytest.approx(valid.n_loss_tokens)
+
+
+def test_lines_are_looked_at_as_they_are(tmp_path):
+    file = tmp_path / "odd.jsonl"
+    file.write_bytes(b'{"a": 1}\r\n\n  \n{"a": 23}\n{"a": 2}')
+    lines = sampling.read_lines(file)
+    assert lines.numbers_N.tolist() == [1, 4, 5]
+    assert lines.bytes_N.tolist() == [10, 10, 8]
+    assert lines.n_common == len('{"a": ')
+    assert sampling.drawn(lines) == sampling.longest(lines) == sampling.neighbours(file, lines) == {1, 4, 5}
+    (tmp_path / "empty.jsonl").write_bytes(b"\n\n")
+    assert sampling.read_lines(tmp_path / "empty.jsonl").n_bytes == 0

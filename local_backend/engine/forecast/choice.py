@@ -25,6 +25,8 @@ SHARE_OF_AVAILABLE = 0.9
 """A margin: the formula is right within some percent, and other programs breathe."""
 LEAST_TOKENS, MOST_TOKENS = 64, 1 << 20
 STEP_TOKENS = 64
+MOST_OF_FIRST_STEP = 500
+"""Examples of a step that are looked at: more say the same, and a plan renders them first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ class Demand:
 
 def first_step(n: int, *, batch_size: int) -> list[int]:
     """Which of `n` examples a demand looks at. It does not depend on the task's seed, which a plan need not know."""
-    return step_indices(n, batch_size=batch_size, seed=0, step=0)
+    return step_indices(n, batch_size=min(batch_size, MOST_OF_FIRST_STEP), seed=0, step=0)
 
 
 def demand_of(

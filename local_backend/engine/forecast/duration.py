@@ -24,7 +24,7 @@ class Duration:
     start: float
     """The runner, torch, the model."""
     render: float
-    """The files, as tokens; and laying them out."""
+    """The files, as tokens."""
     frozen: float
     """Blocks that do not train, once for all epochs."""
     steps: float
@@ -50,8 +50,8 @@ class Course:
     """All files in one go by the untrained model, for preferences."""
     valid: Load | None
     """The validation file in one go."""
-    longest: Load | None = None
-    """The longest examples, where the others stand for a sample; they take memory, and hardly any time."""
+    longest: Load
+    """The longest examples, which need not be among those laid out; for the memory that they take."""
     n_epochs: int
     batch_size: int
     valid_every: int | None
@@ -64,11 +64,11 @@ class Course:
 
 def duration_of(course: Course, *, size: Size, costs: Costs) -> Duration:
     """Sum up."""
-    steps_s = course.n_epochs * _epoch_s(course, size, costs)
+    steps_s = course.n_epochs * (course.load.prepare_s + _epoch_s(course, size, costs))
     evaluation_s = course.n_epochs * _evaluation_s(course, size, costs)
     return Duration(
         start=RUNNER_S + costs.start_s + costs.load_s,
-        render=course.render_s + course.n_epochs * course.load.prepare_s,
+        render=course.render_s,
         frozen=_once_s(course, size, costs),
         steps=steps_s,
         evaluation=evaluation_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -17,8 +18,8 @@ from local_backend.engine.forecast.choice import Choice, budget_bytes, choose, d
 from local_backend.engine.forecast.content import NOTHING, Content, read_content
 from local_backend.engine.forecast.costs import Costs, guessed
 from local_backend.engine.forecast.duration import Course, Duration, duration_of
-from local_backend.engine.forecast.load import Load, measure_load, measure_whole
-from local_backend.engine.forecast.memory import Memory, memory_of
+from local_backend.engine.forecast.load import Load, measure_alone, measure_load, measure_whole, together
+from local_backend.engine.forecast.memory import Kept, Memory, memory_of
 from local_backend.engine.forecast.size import Size, as_trained, empty_model, size_of
 from local_backend.engine.frozen import SHARE_OF_FREE_DISK
 from local_backend.engine.template import Template
@@ -28,6 +29,7 @@ from local_backend.engine.weights import ModelDir
 from local_backend.task import Forecast, JobError, MeasureProgress, Task, UserError
 
 _Found = TypeVar("_Found")
+N_LONGEST = 4
 
 SEES = (
     "Examples are computed one at a time, and what it takes to look at their images is not counted: expect more time "
@@ -139,9 +141,13 @@ def _saves_whole(task: Task) -> bool:
 
 def _course(task: Task, files: _Files, size: Size, choice: Choice) -> Course:
     limit = choice.micro_batch_tokens
-    whole = partial(measure_whole, max_tokens=limit, is_packed=size.is_packed)
+
+    def whole(part: Content, *, frozen: bool = False) -> Load:
+        return measure_whole(
+            part.neighbours, n_tokens=part.n_tokens, max_tokens=limit, is_packed=size.is_packed, frozen=frozen
+        )
+
     train, valid = files.train, files.valid
-    everything = [*train.rows, *valid.rows]
     load = measure_load(
         train.rows,
         n_examples=train.n_examples,
@@ -151,15 +157,16 @@ def _course(task: Task, files: _Files, size: Size, choice: Choice) -> Course:
         max_tokens=limit,
         is_packed=size.is_packed,
     )
-    once = whole(everything, n_tokens=files.n_tokens, frozen=True) if size.frozen_blocks else None
+    each = [part for part in (train, valid) if part.n_examples]
+    once = together([whole(part, frozen=True) for part in each]) if size.frozen_blocks else None
     if once is not None and states_bytes(once, size) >= SHARE_OF_FREE_DISK * shutil.disk_usage(task.work_dir).free:
         once = None
     return Course(
         load=load,
         once=once,
-        reference=whole(everything, n_tokens=files.n_tokens) if task.method == "dpo" else None,
-        valid=whole(valid.rows, n_tokens=valid.n_tokens) if valid.rows else None,
-        longest=_longest(files, whole),
+        reference=together([whole(part) for part in each]) if task.method == "dpo" else None,
+        valid=whole(valid) if valid.rows else None,
+        longest=_longest(files, is_packed=size.is_packed),
         n_epochs=task.hyperparameters.n_epochs,
         batch_size=task.hyperparameters.batch_size,
         valid_every=(task.local.get("evaluation") or {}).get("every_steps"),
@@ -169,10 +176,11 @@ def _course(task: Task, files: _Files, size: Size, choice: Choice) -> Course:
     )
 
 
-def _longest(files: _Files, whole: Callable[..., Load]) -> Load | None:
-    """The longest examples of files of which only a sample was looked at."""
-    rows = [*files.train.longest, *files.valid.longest]
-    return whole(rows, n_tokens=sum(row.n_tokens for row in rows)) if rows else None
+def _longest(files: _Files, *, is_packed: bool) -> Load:
+    """The longest examples, each by itself: a pack has no less than one."""
+    rows = [row for part in (files.train, files.valid) for row in (*part.rows, *part.longest)]
+    longest = heapq.nlargest(N_LONGEST, rows, key=lambda row: row.n_tokens)
+    return measure_alone([row.parts for row in longest], n_tokens=0, is_packed=is_packed)
 
 
 def states_bytes(once: Load, size: Size) -> int:
@@ -184,7 +192,7 @@ def states_bytes(once: Load, size: Size) -> int:
 def _memory(course: Course, files: _Files, size: Size, machine: Machine, costs: Costs) -> Memory:
     """At the worst moment: a step, or the frozen blocks' one pass over everything."""
     loads: Sequence[Load | None] = (course.load, course.longest, course.once, course.reference, course.valid)
-    on_gpu = machine.device.type == "cuda"
+    on_gpu, once = machine.device.type == "cuda", course.once
     return memory_of(
         size,
         n_tokens=max(load.largest_tokens for load in loads if load),
@@ -193,7 +201,7 @@ def _memory(course: Course, files: _Files, size: Size, machine: Machine, costs: 
         item_bytes=machine.dtype.itemsize,
         is_recomputed=course.is_recomputed,
         process_bytes=0 if on_gpu else costs.process_bytes,
-        states_bytes=states_bytes(course.once, size) if course.once else 0,
+        kept=Kept(n_bytes=states_bytes(once, size), n_entries=int(once.tokens + once.rows)) if once else None,
     )
 
 

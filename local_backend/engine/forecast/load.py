@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local_backend.engine.attention import plan_attention
 from local_backend.engine.forecast.costs import Work
 from local_backend.engine.forecast.size import Shape
-from local_backend.engine.packing import Pack, micro_batches, pack
+from local_backend.engine.packing import Pack, micro_batches, own_tokens, pack
 from local_backend.engine.rows import Row, step_indices
 from local_backend.engine.template import Rendered
 
@@ -29,9 +29,10 @@ class Load:
     """Of a token and one that it sees."""
     rows: float
     """Trained positions, which the output layer is asked about."""
-    n_tokens: int
+    n_tokens: float
     """Of all examples, each by itself."""
     steps: int
+    """Of the optimizer."""
     prepare_s: float
     """Laying out the packs."""
     largest_tokens: int
@@ -85,59 +86,117 @@ def measure_load(
         is_packed: Whether the model is one that packs are known to be right for.
     """
     n_steps = -(-len(rows) // batch_size)
-    started = time.perf_counter()
-    packs, seen = [], 0
     chosen = range(0, n_steps, max(1, n_steps // SAMPLED_STEPS))
-    for step in chosen:
-        visited = [rows[i] for i in step_indices(len(rows), batch_size=batch_size, seed=seed, step=step)]
-        packs += _packs([row.parts for row in visited], max_tokens=max_tokens, is_packed=is_packed)
-        seen += sum(row.n_tokens for row in visited)
-    prepare_s = time.perf_counter() - started
-    times, n_steps = n_tokens / max(1, seen), -(-n_examples // batch_size)
-    return _scaled(packs, n_tokens=n_tokens, times=times, n_steps=n_steps, prepare_s=times * prepare_s)
+    steps = [
+        [rows[i].parts for i in step_indices(len(rows), batch_size=batch_size, seed=seed, step=step)] for step in chosen
+    ]
+    parts = [row.parts for row in rows]
+    found = _measured(parts, steps, n_tokens=n_tokens, max_tokens=max_tokens, is_packed=is_packed)
+    return replace(found, steps=-(-n_examples // batch_size))
 
 
 def measure_whole(
     rows: Sequence[Row], *, n_tokens: int, max_tokens: int, is_packed: bool, frozen: bool = False
 ) -> Load:
-    """The same of files that are gone through in one go, as evaluations and the frozen blocks do."""
-    groups: list[Sequence[Rendered]] = (
+    """The same of a file that is gone through in one go, as evaluations and the frozen blocks do.
+
+    Args:
+        rows: The examples, or runs of them that begin alike.
+        n_tokens: Of all examples.
+        max_tokens: Most tokens computed at once.
+        is_packed: Whether the model is one that packs are known to be right for.
+        frozen: Whether parts of an example may be computed apart.
+    """
+    parts: list[Sequence[Rendered]] = (
         [(part,) for row in rows for part in row.parts] if frozen else [row.parts for row in rows]
     )
+    return _measured(parts, [parts], n_tokens=n_tokens, max_tokens=max_tokens, is_packed=is_packed)
+
+
+def measure_alone(groups: Sequence[Sequence[Rendered]], *, n_tokens: float, is_packed: bool) -> Load:
+    """The same of examples that are too long to be computed with others; the longest is always looked at."""
+    ordered = sorted(groups, key=_n_tokens, reverse=True)
     started = time.perf_counter()
-    batches = _batches(groups, max_tokens=max_tokens, is_packed=is_packed)
+    some = ordered[:: max(1, len(ordered) // SAMPLED_BATCHES)]
+    packs = [_laid_out(group, is_packed=is_packed) for group in some]
+    times = n_tokens / max(1, sum(map(_n_tokens, some)))
+    return _scaled(packs, n_tokens=n_tokens, times=times, prepare_s=times * (time.perf_counter() - started))
+
+
+def together(loads: Sequence[Load]) -> Load:
+    """Several passes, one after the other."""
+    return Load(
+        packs=sum(one.packs for one in loads),
+        tokens=sum(one.tokens for one in loads),
+        pairs=sum(one.pairs for one in loads),
+        rows=sum(one.rows for one in loads),
+        n_tokens=sum(one.n_tokens for one in loads),
+        steps=sum(one.steps for one in loads),
+        prepare_s=sum(one.prepare_s for one in loads),
+        largest_tokens=max((one.largest_tokens for one in loads), default=0),
+        largest_rows=max((one.largest_rows for one in loads), default=0),
+    )
+
+
+def _measured(
+    groups: Sequence[Sequence[Rendered]],
+    steps: Sequence[Sequence[Sequence[Rendered]]],
+    *,
+    n_tokens: int,
+    max_tokens: int,
+    is_packed: bool,
+) -> Load:
+    """Lay out batches of steps, spread over all, and what is alone in its batch apart.
+
+    One long example costs more than its share of the tokens, so that whether a step with one is among those looked at
+    would decide about all.
+    """
+    alone = [group for group in groups if own_tokens(group) > max_tokens]
+    share = sum(map(_n_tokens, alone)) / max(1, sum(map(_n_tokens, groups)))
+    found = [measure_alone(alone, n_tokens=share * n_tokens, is_packed=is_packed)] if alone else []
+    started = time.perf_counter()
+    shared = [[group for group in step if own_tokens(group) <= max_tokens] for step in steps]
+    batches = [
+        [step[i] for i in batch]
+        for step in shared
+        for batch in _batches(step, max_tokens=max_tokens, is_packed=is_packed)
+    ]
     split_s = time.perf_counter() - started
-    chosen = batches[:: max(1, len(batches) // SAMPLED_BATCHES)]
-    packs = [_laid_out(groups, batch, is_packed=is_packed) for batch in chosen]
+    if len(steps) == 1:
+        batches = batches[:: max(1, len(batches) // SAMPLED_BATCHES)]
+    packs = [_laid_out([one for group in batch for one in group], is_packed=is_packed) for batch in batches]
     laid_out_s = time.perf_counter() - started - split_s
-    times = n_tokens / sum(len(one.ids) for batch in chosen for i in batch for one in groups[i])
-    prepare_s = times * laid_out_s + split_s * n_tokens / sum(row.n_tokens for row in rows)
-    return _scaled(packs, n_tokens=n_tokens, times=times, n_steps=1, prepare_s=prepare_s)
+    rest = (1 - share) * n_tokens
+    seen = sum(_n_tokens(group) for batch in batches for group in batch)
+    looked_at = sum(_n_tokens(group) for step in shared for group in step)
+    if seen:
+        prepare_s = rest * (laid_out_s / seen + split_s / looked_at)
+        found.append(_scaled(packs, n_tokens=rest, times=rest / seen, prepare_s=prepare_s))
+    return together(found)
 
 
-def _packs(groups: Sequence[Sequence[Rendered]], *, max_tokens: int, is_packed: bool) -> list[Pack]:
-    batches = _batches(groups, max_tokens=max_tokens, is_packed=is_packed)
-    return [_laid_out(groups, batch, is_packed=is_packed) for batch in batches]
+def _n_tokens(group: Sequence[Rendered]) -> int:
+    return sum(len(one.ids) for one in group)
 
 
 def _batches(groups: Sequence[Sequence[Rendered]], *, max_tokens: int, is_packed: bool) -> list[list[int]]:
     return list(micro_batches(groups, max_tokens=max_tokens)) if is_packed else [[i] for i in range(len(groups))]
 
 
-def _laid_out(groups: Sequence[Sequence[Rendered]], batch: Sequence[int], *, is_packed: bool) -> Pack:
-    found = pack([one for i in batch for one in groups[i]], shares_prefixes=is_packed)
+def _laid_out(sequences: Sequence[Rendered], *, is_packed: bool) -> Pack:
+    found = pack(sequences, shares_prefixes=is_packed)
     plan_attention(found)
     return found
 
 
-def _scaled(packs: Sequence[Pack], *, n_tokens: int, times: float, n_steps: int, prepare_s: float) -> Load:
+def _scaled(packs: Sequence[Pack], *, n_tokens: float, times: float, prepare_s: float) -> Load:
     return Load(
         packs=times * len(packs),
         tokens=times * sum(one.n_tokens for one in packs),
         pairs=times * float(sum(int((one.positions_T + 1).sum()) for one in packs)),
         rows=times * sum(len(one.row_targets_R) for one in packs),
         n_tokens=n_tokens,
-        steps=n_steps,
+        steps=0,
         prepare_s=prepare_s,
         largest_tokens=max((one.n_tokens for one in packs), default=0),
         largest_rows=max((len(one.row_targets_R) for one in packs), default=0),

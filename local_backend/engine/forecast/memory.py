@@ -9,8 +9,13 @@ from local_backend.engine.forecast.size import Size
 GRADIENT_BYTES = 4
 MOMENTS_BYTES = 8
 """Of each trained weight: AdamW's two moments, fp32."""
-ROW_BYTES_PER_TOKEN = 72
-"""A rendered token as Python keeps it: an id (28 bytes) and its place and weight in two lists, and more."""
+ROW_BYTES_PER_TOKEN = 56
+"""A rendered token as Python keeps it: an id (28 bytes) and its place and weight in two lists, and what the heap has
+kept from rendering it (measured: 53 to 58)."""
+PLACE_BYTES_PER_TOKEN = 10
+"""Where in the kept states a token's own one is."""
+TREE_BYTES_PER_ENTRY = 100
+"""Of each different token, and of each trained position, while the places are sought (measured: 95 to 105)."""
 RUNNER_BYTES = 40 << 20
 """The store and what else the runner's process has loaded."""
 HEAP_SHARE = 0.22
@@ -20,6 +25,15 @@ KERNELS_BYTES = 48 << 20
 """Products compiled for the sizes of the last packs (see the limits in the engine's `__init__`)."""
 PROCESS_BYTES = 470 << 20
 """Python, torch, transformers, and the store, where it could not be measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Kept states of blocks that do not train."""
+
+    n_bytes: int
+    n_entries: int
+    """Different tokens and trained positions of all files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +50,9 @@ class Memory:
     activations: int
     """What the largest pack keeps for the backward pass."""
     passing: int
-    """Logits of a chunk, or the widest moment of the backward pass."""
+    """Logits of a chunk, or the widest moment of the backward pass, or what came before both if that was more."""
     rows: int
-    """The rendered files."""
+    """The rendered files, and the places of kept states."""
     frozen_states: int
     """Kept states of blocks that do not train, as far as they are read from a file."""
     heap: int
@@ -59,7 +73,7 @@ def memory_of(
     item_bytes: int,
     is_recomputed: bool,
     process_bytes: int | None,
-    states_bytes: int = 0,
+    kept: Kept | None = None,
 ) -> Memory:
     """Sum up.
 
@@ -71,19 +85,22 @@ def memory_of(
         item_bytes: Size of a frozen weight and of what is computed.
         is_recomputed: Whether blocks are computed again in the backward pass.
         process_bytes: What the process takes without the model; None: not measured; 0: on a GPU.
-        states_bytes: Of kept states.
+        kept: What the frozen blocks' states take; None: none are kept.
     """
     shape = size.shape
-    kept = shape.kept_with_ends(n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed)
-    activations = item_bytes * kept
+    activations = item_bytes * shape.kept_with_ends(
+        n_tokens, n_blocks=size.trained_blocks, n_rows=n_rows, is_recomputed=is_recomputed
+    )
     state = (GRADIENT_BYTES + MOMENTS_BYTES) * size.trained_weights
     once = shape.passed_forward(n_tokens, item_bytes=item_bytes) if size.frozen_blocks else 0
+    on_cpu = process_bytes != 0
+    tree = TREE_BYTES_PER_ENTRY * kept.n_entries if kept and on_cpu else 0
+    row_bytes = ROW_BYTES_PER_TOKEN + (PLACE_BYTES_PER_TOKEN if kept else 0)
     passing = max(
         shape.scored(n_rows, item_bytes=item_bytes),
         shape.passed_back(n_tokens, item_bytes=item_bytes) if size.trained_blocks else 0,
-        once - activations - state,  # blocks are frozen before there is any of these
+        max(once, tree) - activations - state,  # blocks are frozen before there is any of these
     )
-    on_cpu = process_bytes != 0
     return Memory(
         process=(PROCESS_BYTES if process_bytes is None else process_bytes)
         + (KERNELS_BYTES + RUNNER_BYTES if on_cpu else 0),
@@ -92,7 +109,7 @@ def memory_of(
         moments=MOMENTS_BYTES * size.trained_weights,
         activations=activations,
         passing=passing,
-        rows=ROW_BYTES_PER_TOKEN * rendered_tokens if on_cpu else 0,
-        frozen_states=states_bytes if on_cpu else 0,
+        rows=row_bytes * rendered_tokens if on_cpu else 0,
+        frozen_states=kept.n_bytes if kept and on_cpu else 0,
         heap=int(HEAP_SHARE * (activations + passing + once)),
     )

@@ -103,7 +103,7 @@ def test_plans_of_another_form_are_shown_as_far_as_they_go() -> None:
 def test_the_time_of_training_is_compared_with_that_part_of_the_estimate() -> None:
     from openai.types.fine_tuning import FineTuningJob
 
-    plan = {"time_s": 100.0, "machine": {"time": {"start": 20.0, "render": 5.0, "steps": 75.0}}}
+    plan = {"time_s": 100.0, "machine": {"time": {"start": 12.0, "render": 5.0, "frozen": 8.0, "steps": 75.0}}}
     job = FineTuningJob.construct(**JOB)
     trained = outcome_of("ftjob-1", plan, job, trained_s=150.0).time_s
     assert (trained.estimated, trained.actual, trained.ratio) == (75.0, 150.0, 2.0)
