@@ -151,6 +151,11 @@ class SimulatedEngine:
         del model, examples
         raise UserError("The simulated engine computes no probabilities.", "model", "scoring_not_supported")
 
+    def is_classifier(self, model: ModelRef) -> bool:
+        """Nothing here is one."""
+        del model
+        return False
+
     def base_sha256(self, model: ModelRef) -> None:
         """There are no weights."""
         del model

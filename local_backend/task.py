@@ -269,5 +269,8 @@ class Engine(Protocol):
             UserError: An example is too long, or the engine cannot.
         """
 
+    def is_classifier(self, model: ModelRef) -> bool:
+        """Whether the model answers with labels that it was tuned on, fetching the base model if need be."""
+
     def base_sha256(self, model: ModelRef) -> str | None:
         """Return the sum of the base model's weights, fetching them if need be; None for an engine without weights."""

@@ -94,6 +94,11 @@ class Asker:
         identity = self._identity(model)
         return str(identity["engine"]) if identity else None
 
+    def is_classifier(self, model: str) -> bool:
+        """Whether a server of this project says that the model answers with labels."""
+        identity = self._identity(model)
+        return bool(identity and identity.get("is_classifier"))
+
     def is_fixed(self, model: str) -> bool:
         """Whether a name means the same weights at all times, or a key tells those that it means now.
 
@@ -109,7 +114,7 @@ class Asker:
             {
                 "host": str(self._openai.base_url),
                 "model": model,
-                "weights": self._identity(model),
+                "weights": self._weights_key(model),
                 "messages": list(messages),
                 "options": {name: value for name, value in options.items() if name not in left_out},
             }
@@ -186,6 +191,11 @@ class Asker:
         if model not in self._weights:
             self._weights[model] = self._weights_of(model)
         return self._weights[model]
+
+    def _weights_key(self, model: str) -> Any:
+        """What parts the weights from others; what follows from them is left out, since not all servers tell it."""
+        identity = self._identity(model)
+        return identity and {name: value for name, value in identity.items() if name != "is_classifier"}
 
     def _weights_of(self, model: str) -> Any:
         try:

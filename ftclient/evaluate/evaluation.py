@@ -20,7 +20,7 @@ from ftclient.evaluate.questions import Answer, Question, first_places, question
 from ftclient.evaluate.scoring import can_score, likelihoods
 from ftclient.evaluate.spending import Asked, Spending
 from ftclient.evaluate.store import AnswerStore, oldest_day
-from ftclient.evaluate.task import Task, metric_of, task_of
+from ftclient.evaluate.task import metric_of, task_of
 from ftclient.hosts import Host
 
 if TYPE_CHECKING:
@@ -133,7 +133,6 @@ class _Run:
         self.questions = questions
         self.models = models
         self.wishes = wishes
-        self.task: Task = task_of(questions)
         self.n_done = 0
         self._firsts = first_places(questions)
         self._progress = progress
@@ -196,15 +195,16 @@ class _Run:
             extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
             extra.append(self._judged(asker, self.wishes.judge, given, notes))
+        task = task_of(self.questions, are_labels=any(map(asker.is_classifier, self.models)))
         wanted = self.wishes.perplexity
-        if can_score(asker, self._host, self.models, self.task, wanted=wanted):
+        if can_score(asker, self._host, self.models, task, wanted=wanted):
             likely, left_out = likelihoods(openai, self._host, self.models, self.questions, is_wanted=bool(wanted))
             extra += [likely] if likely else []
             notes += left_out
         return Comparison(
             questions=self.questions,
             given=given,
-            task=self.task,
+            task=task,
             extra=extra,
             leads=self._grader is not None,
             notes=notes,

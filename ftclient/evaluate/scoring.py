@@ -22,10 +22,6 @@ _AT_ONCE = 16
 """Examples in one request."""
 
 
-_NO_TEXTS = "scoring_not_supported"
-"""What the local backend says of classifiers."""
-
-
 def can_score(asker: Asker, host: Host, models: Sequence[str], task: Task, *, wanted: bool | None) -> bool:
     """Whether perplexities are to be measured: where they are wanted, or the answers are free text or facts.
 
@@ -48,8 +44,7 @@ def likelihoods(
         host: Where the models are.
         models: Whom to measure.
         questions: With the expected answers.
-        is_wanted: Somebody asked for it. Else it is no reason to end an evaluation that a model cannot be measured,
-            and that classifiers cannot goes without saying.
+        is_wanted: Somebody asked for it. Else it is no reason to end an evaluation that a model cannot be measured.
 
     Raises:
         BackendError: The host failed, or refused what is wanted.
@@ -62,7 +57,7 @@ def likelihoods(
             found[model] = scores
         elif is_wanted:
             raise refusal
-        elif refusal.code != _NO_TEXTS:
+        else:
             notes.append(f"{model}: perplexity is left out: {refusal}")
     return Measured(metric=PERPLEXITY, values=found) if found else None, notes
 

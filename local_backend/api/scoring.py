@@ -36,15 +36,17 @@ def score(body: ScoreBody, here: Here) -> JSONResponse:
 
 @router.get("/models/{model:path}")
 def identity(model: str, here: Here) -> JSONResponse:
-    """Say which weights a name means now: the base model, the sum of its weights, and the engine that runs it."""
+    """Say which weights a name means now: the base model, its weights' sum, what runs it, and whether it classifies."""
     ref = here.find_model(model)
+    engine = here.engine(model)
     tuned = ref.tuned_dir.stat() if ref.tuned_dir is not None else None
     return JSONResponse(
         {
             "model": model,
             "base": ref.base,
             "engine": here.engine_of(model),
-            "base_sha256": here.engine(model).base_sha256(ref),
+            "base_sha256": engine.base_sha256(ref),
             "tuned_at_ns": tuned.st_mtime_ns if tuned else None,
+            "is_classifier": engine.is_classifier(ref),
         }
     )

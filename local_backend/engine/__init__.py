@@ -177,6 +177,13 @@ class TorchEngine:
         scores: Sequence[Scored] = self._speaking().score(model, examples)
         return scores
 
+    def is_classifier(self, model: ModelRef) -> bool:
+        """Whether the model answers with labels that it was tuned on."""
+        from local_backend.engine.classify.routing import classifier_dir
+        from local_backend.engine.weights import ensure
+
+        return classifier_dir(model, ensure(model.base, self._settings).path) is not None
+
     def base_sha256(self, model: ModelRef) -> str | None:
         """Return the sum of the base model's weights."""
         from local_backend.engine.weights import ensure

@@ -132,6 +132,11 @@ def test_what_is_too_long_has_the_code_that_clients_know(client, job):
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
 
 
+def test_a_name_says_whether_a_classifier_answers(client, job, encoder):
+    found = [client.get(f"/local/models/{name}", cast_to=object) for name in (job.fine_tuned_model, encoder)]
+    assert [each["is_classifier"] for each in found] == [True, False]
+
+
 def test_an_encoder_that_is_not_tuned_says_so(client, encoder):
     with pytest.raises(openai.BadRequestError, match="no labels to answer with until it is tuned"):
         ask(client, str(encoder), "the cat")

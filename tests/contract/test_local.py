@@ -148,7 +148,8 @@ def test_a_result_file_comes_plain_where_that_is_asked(api, train):
 
 def test_a_name_says_which_weights_it_means_now(api, train):
     base = api.get(f"/local/models/{MODEL}", cast_to=object)
-    assert base == {"model": MODEL, "base": MODEL, "engine": "simulated", "base_sha256": None, "tuned_at_ns": None}
+    nothing = {"base_sha256": None, "tuned_at_ns": None, "is_classifier": False}
+    assert base == {"model": MODEL, "base": MODEL, "engine": "simulated", **nothing}
     alias = api.get("/local/models/gpt-4o-mini", cast_to=object)
     assert (alias["model"], alias["base"]) == ("gpt-4o-mini", MODEL)
     name = train().fine_tuned_model

@@ -42,9 +42,12 @@ def test_classifiers_have_none(client, base):
     options = LocalOptions(tune=Head(), task="classify")
     plan = client.plan(Dataset(rows), model=base, method=Supervised(n_epochs=1), local=options)
     tuned = client.train(plan).wait(timeout_s=120).model
-    found = client.evaluate(Dataset(rows[:4]), models=[tuned, base], max_tokens=4)
-    assert found.kind.kind != "labels"  # each comes once: for all that is known they are texts
-    assert ["perplexity" in score.figures for score in found.scores] == [False, True]
+    found = client.evaluate(Dataset(rows[:4]), models=[base, tuned], max_tokens=4)
+    assert found.kind.kind == "labels"  # though each comes once
+    assert found.kind.reason == "a classifier is asked: the 4 expected answers are 4 labels"
+    assert ["perplexity" in score.figures for score in found.scores] == [False, False]
     assert found.notes == []
+    alone = client.evaluate(Dataset(rows[:4]), models=[base], max_tokens=4)
+    assert alone.kind.kind != "labels"
     with pytest.raises(FtclientError, match="labels and no texts"):
         client.evaluate(Dataset(rows[:4]), models=[tuned], perplexity=True)

@@ -94,6 +94,21 @@ def test_answers_of_another_model_behind_the_same_name_are_not_taken(counted):
     assert n_asked(proxy) == 4
 
 
+def test_answers_stay_at_hand_whether_or_not_a_server_tells_that_it_classifies(counted):
+    client, proxy = counted
+    data = Dataset(map(example, range(2)))
+    client.evaluate(data, models=[MODEL])
+    proxy.choose = lambda exchange: Fault(edit=untold if "/local/models/" in exchange.path else None)
+    found = client.evaluate(data, models=[MODEL])
+    assert n_asked(proxy) == 2
+    assert [answer.is_stored for answer in found.given[MODEL]] == [True, True]
+
+
+def untold(body: bytes) -> bytes:
+    assert b',"is_classifier":false' in body
+    return body.replace(b',"is_classifier":false', b"")
+
+
 def other_weights(body: bytes) -> bytes:
     return body.replace(b'"base_sha256":null', b'"base_sha256":"abc"')
 

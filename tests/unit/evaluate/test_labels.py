@@ -108,9 +108,13 @@ def test_the_macro_f1_of_lists_says_how_sure_it_is():
     expected = [json.dumps(labels) for labels in LISTS] * 5
     score, _ = figures(expected, expected)
     assert 0.8 < score.figures["macro_f1"].interval.low < 1
-    json.dumps(
-        Comparison(questions=task_for(expected)[0], given={"m": [Answer(text=each) for each in expected]}).to_json()
-    )
+
+
+def test_the_labels_of_each_answer_are_written_out():
+    expected = [json.dumps(labels) for labels in LISTS]
+    given = {"m": [Answer(text=each) for each in expected]}
+    written = json.dumps(Comparison(questions=task_for(expected)[0], given=given).to_json())
+    assert json.loads(written)["answers"][0]["values"]["macro_f1"] == {"m": [["fruit", "tool"], ["fruit", "tool"]]}
 
 
 @pytest.mark.parametrize(
