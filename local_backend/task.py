@@ -149,6 +149,8 @@ class ChatRequest:
     seed: int | None = None
     top_logprobs: int | None = None
     """None: no logprobs at all; 0 to 20: that many alternatives beside each chosen token."""
+    parallel_tool_calls: bool = True
+    """Whether an answer may call several tools; otherwise its first call is the only one."""
 
 
 @dataclass(frozen=True, kw_only=True)

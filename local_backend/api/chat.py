@@ -193,7 +193,7 @@ async def _collected(
 
 def _message(text: str, reason: str, chat: ChatRequest) -> dict[str, Any]:
     """The message of one choice, and why it ends."""
-    reader = CallReader(chat.tools)
+    reader = CallReader(chat.tools, calls_many=chat.parallel_tool_calls)
     said = reader.feed(text)
     rest, calls = reader.end()
     message: dict[str, Any] = {"role": "assistant", "content": said + rest, "refusal": None, "annotations": []}
@@ -219,7 +219,7 @@ async def _stream(
     usage: dict[str, Any] = {"usage": None} if with_usage else {}
     fields = {**head.fields("chat.completion.chunk"), **usage}
     n_tokens = 0
-    readers = [CallReader(chat.tools) for _ in range(chat.n)]
+    readers = [CallReader(chat.tools, calls_many=chat.parallel_tool_calls) for _ in range(chat.n)]
     try:
         for index in range(chat.n):
             yield _event(fields, [_chunk_choice(index, {"role": "assistant", "content": "", "refusal": None})])

@@ -101,6 +101,7 @@ class CreateChat(Body):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Literal["auto", "none"] | None = None
+    parallel_tool_calls: bool | None = None
 
     def to_request(self) -> ChatRequest:
         """The request as engines take it, defaults filled in.
@@ -124,6 +125,7 @@ class CreateChat(Body):
             n=self.n or 1,
             seed=self.seed,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            parallel_tool_calls=self.parallel_tool_calls is not False,
         )
 
 
@@ -138,7 +140,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "logit_bias": ({},),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
     "function_call": ("none", "auto"),

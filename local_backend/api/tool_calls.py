@@ -24,11 +24,13 @@ class CallReader:
 
     Args:
         tools: What the request offers; without any, everything is text.
+        calls_many: Whether an answer may call several; otherwise calls after the first are left out.
     """
 
-    def __init__(self, tools: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, tools: Sequence[Mapping[str, Any]], *, calls_many: bool = True) -> None:
         offered = (tool.get("function") or {} for tool in tools)
         self._names = {str(function.get("name")) for function in offered}
+        self._calls_many = calls_many
         self._held = ""
         self._has_spoken = False
 
@@ -50,7 +52,7 @@ class CallReader:
         found = [self._call(value) for value in _values(self._held)]
         calls = [call for call in found if call is not None]
         if calls and len(calls) == len(found):
-            return "", calls
+            return "", calls if self._calls_many else calls[:1]
         return self._held, []
 
     def _call(self, value: object) -> dict[str, Any] | None:

@@ -64,15 +64,20 @@ def test_text_before_a_call_is_not_kept_waiting() -> None:
 
 
 @pytest.fixture
-def caller(train, upload) -> str:
+def tuned_to_say(train, upload):
+    """Tune a model that answers all questions alike."""
+
+    def tune(answer: str) -> str:
+        messages = [{"role": "user", "content": "Where is order seven?"}, {"role": "assistant", "content": answer}]
+        return str(train(training_file=upload(jsonl([{"messages": messages}] * 10))).fine_tuned_model)
+
+    return tune
+
+
+@pytest.fixture
+def caller(tuned_to_say) -> str:
     """A model that was tuned to call."""
-    example = {
-        "messages": [
-            {"role": "user", "content": "Where is order seven?"},
-            {"role": "assistant", "content": TAGGED.format(json.dumps(ORDER))},
-        ]
-    }
-    return str(train(training_file=upload(jsonl([example] * 10))).fine_tuned_model)
+    return tuned_to_say(TAGGED.format(json.dumps(ORDER)))
 
 
 def test_an_answer_that_is_a_call_comes_as_one(api, caller) -> None:
@@ -94,3 +99,18 @@ def test_an_answer_that_is_a_call_comes_as_one(api, caller) -> None:
         (choice,) = api.chat.completions.create(**asked, **as_text).choices
         assert choice.finish_reason == "stop"
         assert choice.message.content.startswith("<tool_call>")
+
+
+@pytest.mark.parametrize(
+    "both", ["\n".join(TAGGED.format(json.dumps(call)) for call in (ORDER, SHOP)), json.dumps([ORDER, SHOP])]
+)
+def test_a_request_for_one_call_gets_the_first(api, tuned_to_say, both) -> None:
+    asked = {"model": tuned_to_say(both), "messages": [{"role": "user", "content": "Where is order seven?"}]}
+    asked |= {"temperature": 0, "tools": TOOLS}
+    for many, names in ((True, ["find_order", "find_shop"]), (False, ["find_order"])):
+        (choice,) = api.chat.completions.create(**asked, parallel_tool_calls=many).choices
+        assert [call.function.name for call in choice.message.tool_calls] == names
+        assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+        chunks = list(api.chat.completions.create(**asked, parallel_tool_calls=many, stream=True))
+        streamed = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+        assert [(call.index, call.function.name) for call in streamed] == list(enumerate(names))
