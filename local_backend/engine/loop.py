@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -17,7 +16,7 @@ from local_backend.engine.pace import (
     Between,
     CancelledError,
     evaluation_of,
-    final_step,
+    final_model,
     is_over,
     is_resume_point_due,
     listener,
@@ -97,7 +96,7 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Between) ->
         if is_epoch_end:
             _sample(run, progress, recorder, between)
 
-    final = _final_model(run, progress, recorder)
+    final = final_model(run.task, progress, recorder, save=run.save_model)
     return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
 
 
@@ -217,18 +216,3 @@ def _save_checkpoint(run: Run, progress: Progress, recorder: Recorder, report: S
     metrics = {name: getattr(report, name) for name in (*names, "full_valid_loss", "full_valid_mean_token_accuracy")}
     known = {name: value for name, value in metrics.items() if value is not None}
     recorder.checkpoint(step=progress.step, model_dir=folder, metrics=known, best_step=progress.best_step)
-
-
-def _final_model(run: Run, progress: Progress, recorder: Recorder) -> Path:
-    """The folder of the model that the run ends with.
-
-    Checkpoints of a job that failed can be deleted before it goes on: then it ends with its last step, and says so.
-    """
-    wanted = run.task.model_dir(final_step(run.task, progress))
-    if wanted.is_dir():
-        return wanted
-    last = run.task.model_dir(progress.step)
-    if last != wanted:
-        text = f"The model of the best epoch (step {progress.best_step}) was deleted; this is that of the last."
-        recorder.started({"final_note": text})
-    return last if last.is_dir() else run.save_model(last)

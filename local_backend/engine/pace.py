@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from local_backend.engine.checkpoint import Progress
@@ -77,7 +78,23 @@ def is_over(task: Task, progress: Progress) -> bool:
     return patience is not None and progress.bad_epochs >= patience
 
 
-def final_step(task: Task, progress: Progress) -> int:
-    """The step whose checkpoint is the job's model: the last, or the best where that is asked for and known."""
+def final_model(task: Task, progress: Progress, recorder: Recorder, *, save: Callable[[Path], Path]) -> Path:
+    """Return the folder of the model that a run ends with: of its last step, or of the best epoch where asked for.
+
+    Checkpoints of a job that failed can be deleted before it goes on: then it ends with its last step, and says so.
+
+    Args:
+        task: The job.
+        progress: Where it has come to.
+        recorder: Told if the best epoch's model is gone.
+        save: Writes the model as it stands into a folder.
+    """
+    last = task.model_dir(progress.step)
     keeps_best = evaluation_of(task).get("keep_best")
-    return progress.best_step if keeps_best and progress.best_step else progress.step
+    wanted = task.model_dir(progress.best_step) if keeps_best and progress.best_step else last
+    if wanted.is_dir():
+        return wanted
+    if last != wanted:
+        text = f"The model of the best epoch (step {progress.best_step}) was deleted; this is that of the last."
+        recorder.started({"final_note": text})
+    return last if last.is_dir() else save(last)

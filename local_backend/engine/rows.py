@@ -59,6 +59,8 @@ def read_rows(
         rows = list(_finished(drafted, template))
     for row in rows:
         _check_length(row, context_tokens, param)
+        if method == "dpo":
+            _check_pair(row, param)
     return rows
 
 
@@ -150,6 +152,13 @@ def _check_length(row: Row, context_tokens: int, param: str) -> None:
             f"It has {longest:,} tokens, and the model's context holds {context_tokens:,}. Nothing is cut in silence: "
             "shorten or remove it."
         )
+        raise invalid_line(row.line, what, param)
+
+
+def _check_pair(row: Row, param: str) -> None:
+    """Refuse answers that the tokenizer makes alike, as some do with other forms of the same letters."""
+    if row.parts[0].ids == row.parts[1].ids:
+        what = "Both answers of this pair are the same tokens, so it ranks nothing. Drop it."
         raise invalid_line(row.line, what, param)
 
 

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+import tokenizers
 import torch
 
 from local_backend.engine import adapters, loop
@@ -138,4 +139,15 @@ def test_a_pair_whose_answers_are_written_alike_is_named_by_its_line(tmp_path):
     lines = [preference("Say red", "RED", "red"), preference("Say blue", "BLUE", "BLUE\n")]
     task = task_of(tmp_path / "job", write_jsonl(tmp_path / "t.jsonl", lines), method="dpo", batch_size=1)
     with pytest.raises(JobError, match=r"Line 2: The model's chat template writes both answers of this pair alike"):
+        prepare(task, base=base)
+
+
+def test_a_pair_whose_answers_are_the_same_tokens_is_named_by_its_line(tmp_path):
+    """Tokenizers that compose letters read both ways of writing one."""
+    base, composing = tiny_folder(tmp_path / "base"), tiny_tokenizer()
+    composing.backend_tokenizer.normalizer = tokenizers.normalizers.NFC()
+    composing.save_pretrained(base.path)
+    lines = [preference("Say red", "RED", "red"), preference("Say when", "nin\u0303o", "ni\u00f1o")]
+    task = task_of(tmp_path / "job", write_jsonl(tmp_path / "t.jsonl", lines), method="dpo", batch_size=1)
+    with pytest.raises(JobError, match=r"Line 2: Both answers of this pair are the same tokens"):
         prepare(task, base=base)

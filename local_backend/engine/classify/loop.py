@@ -27,7 +27,7 @@ from local_backend.engine.pace import (
     Between,
     CancelledError,
     evaluation_of,
-    final_step,
+    final_model,
     is_over,
     is_resume_point_due,
     listener,
@@ -99,7 +99,7 @@ def _loop(run: Run, recorder: Recorder, progress: Progress, between: Between) ->
             snapshot = run.save_model(run.task.model_dir(progress.step))
             return Outcome(kind="paused", trained_tokens=progress.trained_tokens, model_dir=snapshot)
 
-    final = run.task.model_dir(final_step(run.task, progress))
+    final = final_model(run.task, progress, recorder, save=run.save_model)
     return Outcome(kind="succeeded", trained_tokens=progress.trained_tokens, model_dir=final)
 
 

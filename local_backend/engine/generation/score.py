@@ -62,7 +62,7 @@ def _logits(
     loaded.routing.set([adapter], device)
     wanted: dict[str, Any] = {"input_ids": torch.tensor([ids], device=device), "use_cache": False}
     if loaded.shape is not None:
-        row = Cache(loaded.shape).take(len(ids))
+        row = Cache(loaded.shape, most_rows_ahead=1).take(len(ids))
         wanted["position_ids"] = torch.arange(len(ids), device=device)[None]
         wanted |= {"logits_to_keep": n_last, "step": PrefillStep(row, len(ids))}
     if isinstance(loaded.template, VisionTemplate):
