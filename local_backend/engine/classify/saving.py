@@ -149,7 +149,8 @@ def _save_model(classifier: Classifier, plain: nn.Linear, folder: Path, same_bod
         body.model.save_pretrained(folder)
         put_layer(body.model, body.last_layer_name, nn.Identity())
         return False
-    if body.kind.pooling in ("pooler", "last") and _save_as_transformers(body.model, plain, folder):
+    is_theirs = body.kind.pooling == "pooler" or body.kind.is_causal  # their classes of other encoders pool otherwise
+    if is_theirs and _save_as_transformers(body.model, plain, folder):
         return False
     if same_body is not None:
         _link(same_body / "model.safetensors", folder / "model.safetensors")
