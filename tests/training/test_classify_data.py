@@ -111,6 +111,15 @@ def test_a_classifier_of_one_label_each_is_not_measured_on_lists(tmp_path, body,
     assert caught.value.code == "invalid_validation_file"
 
 
+def test_conversations_are_no_labels_but_many_labels_are(tmp_path, body):
+    talk = [example("the cat", f"It is over there, at {i}.") for i in range(1500)]
+    with pytest.raises(JobError, match=r"1,500 of 1,500 answers occur only once: they look like texts") as caught:
+        read(tmp_path, body, talk)
+    assert caught.value.code == "invalid_training_file"
+    assert len(read(tmp_path, body, [*talk, *talk]).labels.names) == 1500
+    assert len(read(tmp_path, body, talk[:100]).labels.names) == 100
+
+
 def test_a_list_of_one_label_is_that_label(tmp_path, body):
     found = read(tmp_path, body, sentences(9), [example("i see my drill", ["tool"])])
     assert [found.labels.names[i] for i in found.valid[0].targets] == ["tool"]

@@ -1,5 +1,6 @@
 """Figures of a classifier are those of the definitions, and a temperature makes its probabilities honest."""
 
+import json
 import math
 
 import pytest
@@ -100,6 +101,18 @@ def test_a_report_says_that_a_temperature_rests_on_few_errors():
     few = report(scores([(0, 0)] * 50 + [(1, 0)] * 2), NAMES, temperature=1.0)
     assert few["temperature_note"].startswith("2 of 52 validation examples are wrong: too few")
     assert "temperature_note" not in report(scores([(0, 0)] * 50 + [(1, 0)] * 30), NAMES, temperature=1.0)
+
+
+def test_thousands_of_labels_have_no_table_but_the_pairs_that_are_mixed_up_most():
+    n = 3000
+    pairs = [(i, i) for i in range(n)] + [(7, 2999)] * 3 + [(2999, 7)] * 5
+    said = report(scores(pairs, n=n), [f"label{i}" for i in range(n)], temperature=1.0)
+    assert said["confused"] == [
+        {"label": "label2999", "given": "label7", "n": 5},
+        {"label": "label7", "given": "label2999", "n": 3},
+    ]
+    assert "confusion" not in said
+    assert len(json.dumps(said)) < 100 * n + 10_000
 
 
 def test_several_labels_are_right_only_together():

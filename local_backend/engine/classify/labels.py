@@ -14,6 +14,9 @@ from local_backend.engine.classify.examples import Example
 from local_backend.engine.rows import invalid_line
 from local_backend.task import JobError
 
+MOST_SINGLE = 1000
+"""Of more labels most must occur more than once: a file of conversations would take a row of weights an answer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
@@ -52,7 +55,7 @@ def find_labels(examples: Sequence[Example]) -> Labels:
     """Return the labels of the training examples, in alphabetical order.
 
     Raises:
-        JobError: There are fewer than two, or some answers are lists and some are not.
+        JobError: There are fewer than two, some answers are lists and some are not, or they are no labels at all.
     """
     counts = count_labels(examples)
     is_multi = any(example.is_multi for example in examples)
@@ -64,6 +67,13 @@ def find_labels(examples: Sequence[Example]) -> Labels:
         name = f" ({next(iter(counts))[:60]!r})" if counts else ""
         text = (
             f"All examples have the same label{name}, so there is nothing to tell apart. Add examples of other classes."
+        )
+        raise JobError("invalid_training_file", text, param="training_file")
+    n_single = sum(count == 1 for count in counts.values())
+    if len(counts) > MOST_SINGLE and 2 * n_single > len(examples):
+        text = (
+            f"{n_single:,} of {len(examples):,} answers occur only once: they look like texts to write, not labels."
+            " Train a chat model with them, or give answers that repeat."
         )
         raise JobError("invalid_training_file", text, param="training_file")
     return Labels(names=tuple(sorted(counts)), is_multi=is_multi)

@@ -16,6 +16,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 N_BINS = 15
 """Bins of confidence for the calibration error, as in arXiv 1706.04599."""
 MOST_CONFUSED = 20
+MOST_LABELS = 300
+"""Of more labels the table of which is taken for which is left out: it grows with their square."""
 FEW_WRONG = 10
 """Fewer wrong answers say little about how often sure ones are wrong."""
 PRIOR = 2.0
@@ -73,8 +75,8 @@ def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[
     Returns:
         accuracy, macro_f1, temperature; temperature_note where few errors stand behind that; as_trained and calibrated
         {ece, bins}, the latter after dividing logits by the temperature; per_class [{label, precision, recall, f1, n}];
-        and, of single labels, confusion (rows are the true labels, columns the given ones) and confused, the pairs that
-        are mixed up most.
+        and, of single labels, confused, the pairs that are mixed up most, and of up to 300 labels confusion (rows are
+        the true ones, columns the given ones).
     """
     found: dict[str, Any] = {
         "n": len(scores.logits_NL),
@@ -90,8 +92,9 @@ def report(scores: Scores, names: Sequence[str], *, temperature: float) -> dict[
     if n_wrong < FEW_WRONG:
         found["temperature_note"] = _few_wrong(n_wrong, len(scores.logits_NL))
     if not scores.is_multi:
-        confusion_LL = confusion(scores)
-        found |= {"confusion": confusion_LL.tolist(), "confused": _confused(confusion_LL, names)}
+        found["confused"] = _confused(scores, names)
+        if len(names) <= MOST_LABELS:
+            found["confusion"] = confusion(scores).tolist()
     return found
 
 
@@ -183,12 +186,12 @@ def _few_wrong(n_wrong: int, n: int) -> str:
     )
 
 
-def _confused(confusion_LL: torch.Tensor, names: Sequence[str]) -> list[dict[str, Any]]:
+def _confused(scores: Scores, names: Sequence[str]) -> list[dict[str, Any]]:
     """The pairs that are mixed up most often."""
-    wrong_LL = confusion_LL.clone().fill_diagonal_(0)
-    counts, places = wrong_LL.flatten().topk(min(MOST_CONFUSED, wrong_LL.numel()))
+    pairs_2N = torch.stack([scores.targets_NL.argmax(1), scores.logits_NL.argmax(1)])
+    pairs_2P, counts_P = pairs_2N[:, ~scores.right_N].unique(dim=1, return_counts=True)
+    order = counts_P.argsort(descending=True, stable=True)[:MOST_CONFUSED]
     return [
-        {"label": names[place // len(names)], "given": names[place % len(names)], "n": n}
-        for n, place in zip(counts.tolist(), places.tolist(), strict=True)
-        if n
+        {"label": names[label], "given": names[given], "n": n}
+        for (label, given), n in zip(pairs_2P[:, order].T.tolist(), counts_P[order].tolist(), strict=True)
     ]
