@@ -6,6 +6,7 @@ Shapes: N examples, L labels.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -188,10 +189,7 @@ def _few_wrong(n_wrong: int, n: int) -> str:
 
 def _confused(scores: Scores, names: Sequence[str]) -> list[dict[str, Any]]:
     """The pairs that are mixed up most often."""
-    pairs_2N = torch.stack([scores.targets_NL.argmax(1), scores.logits_NL.argmax(1)])
-    pairs_2P, counts_P = pairs_2N[:, ~scores.right_N].unique(dim=1, return_counts=True)
-    order = counts_P.argsort(descending=True, stable=True)[:MOST_CONFUSED]
-    return [
-        {"label": names[label], "given": names[given], "n": n}
-        for (label, given), n in zip(pairs_2P[:, order].T.tolist(), counts_P[order].tolist(), strict=True)
-    ]
+    wrong_N = ~scores.right_N
+    true, given = (values_NL[wrong_N].argmax(1).tolist() for values_NL in (scores.targets_NL, scores.logits_NL))
+    counts = sorted(Counter(zip(true, given, strict=True)).items(), key=lambda item: (-item[1], item[0]))
+    return [{"label": names[i], "given": names[j], "n": n} for (i, j), n in counts[:MOST_CONFUSED]]
