@@ -202,6 +202,8 @@ class Client(Connection):
     def find_lost(self, *, tell: Callable[[str], None] | None = None) -> list[Launch]:
         """Look for the jobs of launches that were never answered; return those whose outcome is still unknown.
 
+        Those that other processes have under way are among them: `is_under_way`.
+
         Args:
             tell: Told in words of each job that is found.
         """

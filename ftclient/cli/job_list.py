@@ -12,6 +12,7 @@ from ftclient.cli.session import as_object, connected, current, say, show, show_
 if TYPE_CHECKING:
     from ftclient.client import Client
     from ftclient.jobs.job import Job
+    from ftclient.jobs.journal import Launch
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +37,8 @@ def jobs(
         unknown = client.find_lost(tell=say)
         if lost:
             rows = [{"run_id": each.run_id, "created_at": each.created_at, "state": each.state} for each in unknown]
-            show_json(rows) if current.as_json else show(*[f"{row['run_id']}  {row['state']}" for row in rows])
-            if rows:
+            show_json(rows) if current.as_json else show(*[f"{each.run_id}  {_state(each)}" for each in unknown])
+            if not all(each.is_under_way for each in unknown):
                 say(f"To give one up, so that it can be sent again: {current.command} jobs --forget RUN")
             return
         found = client.jobs(limit=limit)
@@ -49,9 +50,14 @@ def jobs(
             say(told)
     else:
         say(f"There are no jobs yet. Start one with: {current.command} train FILE --model smollm2-135m")
-    if unknown:
-        n_unknown = f"{len(unknown)} {'launch was' if len(unknown) == 1 else 'launches were'}"
-        say(f"{n_unknown} never answered; whether a job exists is not known: {current.command} jobs --lost")
+    n_lost = sum(not each.is_under_way for each in unknown)
+    if n_lost:
+        told = f"{n_lost} {'launch was' if n_lost == 1 else 'launches were'} never answered; whether a job exists"
+        say(f"{told} is not known: {current.command} jobs --lost")
+
+
+def _state(launch: Launch) -> str:
+    return "on its way" if launch.is_under_way else launch.state
 
 
 def _forget(client: Client, run_id: str) -> None:

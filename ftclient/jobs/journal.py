@@ -19,6 +19,9 @@ from ftclient.home import failures_told, open_home, prepare_tables
 
 LaunchState = Literal["intended", "created", "refused", "unknown"]
 
+UNDER_WAY_S = 660.0
+"""How long a launch that was sent may still be answered: somewhat longer than any request is waited for."""
+
 VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS launches (
@@ -52,7 +55,15 @@ class Launch:
     """sha256 of the files and the parameters: what makes two launches the same."""
     body: Mapping[str, Any]
     created_at: float
+    """Unix time. A run id that was refused and is used again has a new one: it tells the two launches apart."""
     note: str | None
+    updated_at: float = 0.0
+    """When it was last sent or settled."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the process that sends it, which may be another, may still hear how it went."""
+        return self.state == "intended" and abs(time.time() - self.updated_at) < UNDER_WAY_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +112,48 @@ class Journal:
             )
             return written.rowcount > 0
 
-    def settle(self, run_id: str, state: LaunchState, *, job_id: str | None = None, note: str | None = None) -> None:
-        """Write down how a launch went. A job once known is never forgotten."""
+    def sends(self, launch: Launch) -> bool:
+        """Write down that a launch is sent now, and return whether it may be: False when it has been settled."""
+        with self._write() as db:
+            written = db.execute(
+                "UPDATE launches SET state = 'intended', updated_at = ?"
+                " WHERE run_id = ? AND created_at = ? AND state IN ('intended', 'unknown')",
+                (time.time(), launch.run_id, launch.created_at),
+            )
+            return written.rowcount > 0
+
+    def settle(
+        self,
+        run_id: str,
+        state: LaunchState,
+        *,
+        job_id: str | None = None,
+        note: str | None = None,
+        begun_at: float | None = None,
+    ) -> None:
+        """Write down how a launch went. A job once known is never forgotten.
+
+        Args:
+            run_id: The launch.
+            state: How it went.
+            job_id: The job that it made.
+            note: Why, where there is none.
+            begun_at: `created_at` of the launch that is meant: a later one under the same run id is left as it is,
+                unless there is a job.
+        """
         with self._write() as db:
             db.execute(
-                "UPDATE launches SET state = ?, job_id = ?, note = ?, updated_at = ?"
-                " WHERE run_id = ? AND state != 'created'",
-                (state, job_id, note, time.time(), run_id),
+                "UPDATE launches SET state = :state, job_id = :job_id, note = :note, updated_at = :now"
+                " WHERE run_id = :run_id AND state != 'created'"
+                " AND (:state = 'created' OR :begun_at IS NULL OR created_at = :begun_at)",
+                {
+                    "state": state,
+                    "job_id": job_id,
+                    "note": note,
+                    "now": time.time(),
+                    "run_id": run_id,
+                    "begun_at": begun_at,
+                },
             )
 
     def launch(self, run_id: str) -> Launch | None:
@@ -189,7 +235,7 @@ class Journal:
             db.execute("DELETE FROM parted_uploads WHERE upload_id = ?", (upload_id,))
 
     def _launches(self, where: str, *values: str) -> list[Launch]:
-        columns = "run_id, base_url, state, job_id, fingerprint, body, created_at, note"
+        columns = "run_id, base_url, state, job_id, fingerprint, body, created_at, note, updated_at"
         with self._read() as db:
             rows = db.execute(f"SELECT {columns} FROM launches {where}", values).fetchall()  # noqa: S608 - own text
         names = columns.split(", ")

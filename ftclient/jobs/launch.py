@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
-from ftclient.jobs.journal import Journal, Launch
-from ftclient.jobs.launch_words import sent_elsewhere, taken_up, unanswered, unknown
+from ftclient.jobs.journal import UNDER_WAY_S, Journal, Launch
+from ftclient.jobs.launch_words import sent_elsewhere, taken_up, unanswered, under_way, unknown
 from ftclient.jobs.request import RUN_KEY, JobRequest, check_run_id, new_run_id
 from ftclient.wire import checked_items, checked_job, errors_of, has_id, retry_after_s, unreadable
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import OpenAI, Timeout
     from openai.types.fine_tuning import FineTuningJob
 
 Upload = Callable[[Dataset], str]
@@ -37,8 +37,10 @@ LOOKS_S = (0.0, 0.5, 2.0)
 _SENDS = 4
 _SEARCHED_JOBS = 500
 """Newest jobs that are looked through where the host ignores the filter by metadata."""
+_ANSWER_S = UNDER_WAY_S - 60.0
+"""How long an answer to a launch is waited for at most."""
 _LONGEST_KEY = 255
-_UNDER_WAY = set[tuple[Path, str]]()
+_OURS = set[tuple[Path, str]]()
 """Launches of this process that have no outcome yet, each by the home of its journal and its run id."""
 
 
@@ -89,7 +91,7 @@ def launch(
         return Launched(before.run_id, job)
     run_id = run_id or new_run_id()
     files = upload(request.train), upload(request.valid) if request.valid is not None else None
-    with _under_way(journal, run_id):
+    with _ours(journal, run_id):
         job = _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)
     return Launched(run_id, job)
 
@@ -117,7 +119,7 @@ def _unanswered(openai: OpenAI, host: Host, journal: Journal, fingerprint: str) 
     pending = [
         entry
         for entry in journal.launches(str(openai.base_url), "intended", "unknown")
-        if entry.fingerprint == fingerprint and (journal.home, entry.run_id) not in _UNDER_WAY
+        if entry.fingerprint == fingerprint and (journal.home, entry.run_id) not in _OURS
     ]
     for entry in pending:
         job = find(openai, host, entry.run_id)
@@ -125,18 +127,19 @@ def _unanswered(openai: OpenAI, host: Host, journal: Journal, fingerprint: str) 
             journal.settle(entry.run_id, "created", job_id=job.id)
             return replace(entry, state="created", job_id=job.id)
     if pending and not host.is_local:
-        raise unanswered(host, pending[-1], journal.home)
+        told = under_way if pending[-1].is_under_way else unanswered
+        raise told(host, pending[-1], journal.home)
     return pending[-1] if pending else None
 
 
 @contextmanager
-def _under_way(journal: Journal, run_id: str) -> Iterator[None]:
+def _ours(journal: Journal, run_id: str) -> Iterator[None]:
     """Mark a launch as one that a thread of this process is about to hear the outcome of."""
-    _UNDER_WAY.add((journal.home, run_id))
+    _OURS.add((journal.home, run_id))
     try:
         yield
     finally:
-        _UNDER_WAY.discard((journal.home, run_id))
+        _OURS.discard((journal.home, run_id))
 
 
 def _of_before(openai: OpenAI, host: Host, before: Launch, journal: Journal, fingerprint: str) -> FineTuningJob:
@@ -195,19 +198,32 @@ def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> Fin
         journal.settle(entry.run_id, "created", job_id=job.id)
         return job
     if not (host.is_local and is_certain):
-        raise _unknown(host, entry, journal)
+        raise under_way(host, entry, journal.home) if entry.is_under_way else _unknown(host, entry, journal)
     return _send(openai, host, entry, journal)
 
 
 def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
+    """POST until there is an outcome, or somebody leaves."""
+    try:
+        return _send_until_answered(openai, host, entry, journal)
+    except FtclientError:
+        raise
+    except BaseException:  # Ctrl-C: nobody waits for an answer any more
+        journal.settle(entry.run_id, "unknown", note="left before there was an answer", begun_at=entry.created_at)
+        raise
+
+
+def _send_until_answered(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
     """POST until there is an outcome; only refusals, and hosts that honour the key, are tried twice."""
     cause: UnavailableError | None = None
     for attempt in range(_SENDS):
+        if not journal.sends(entry):
+            return _settled_by_another(openai, host, entry, journal)
         try:
             job = _create(openai, host, entry)
         except RateLimitError as error:  # refused: there is no job, and asking again cannot make two
             if attempt + 1 == _SENDS or error.code == "insufficient_quota":
-                journal.settle(entry.run_id, "refused", note=str(error))
+                journal.settle(entry.run_id, "refused", note=str(error), begun_at=entry.created_at)
                 raise
             time.sleep(retry_after_s(error) or 2**attempt)
             continue
@@ -220,16 +236,24 @@ def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTu
                 break
             job = found
         except FtclientError as error:
-            journal.settle(entry.run_id, "refused", note=str(error))
+            journal.settle(entry.run_id, "refused", note=str(error), begun_at=entry.created_at)
             raise
         journal.settle(entry.run_id, "created", job_id=job.id)
         return job
     raise _unknown(host, entry, journal, cause) from cause
 
 
+def _settled_by_another(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
+    """Return the job of a launch whose outcome another process has learnt, or that somebody has given up."""
+    now = journal.launch(entry.run_id)
+    if now and now.state == "created":
+        return _of_before(openai, host, now, journal, entry.fingerprint)
+    raise UnavailableError(f"The launch {entry.run_id!r} has been settled by another process meanwhile. Try again.")
+
+
 def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
     body = dict(entry.body)
-    once = openai.with_options(max_retries=0)
+    once = openai.with_options(max_retries=0, timeout=_patience(openai))
     with errors_of(host):
         job = once.fine_tuning.jobs.create(
             model=body.pop("model"),
@@ -240,6 +264,15 @@ def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
     if not has_id(job):
         raise unreadable(host)
     return job
+
+
+def _patience(openai: OpenAI) -> float | Timeout:
+    """Return how long the answer to a launch is waited for: after `UNDER_WAY_S` others take it for lost."""
+    from openai import Timeout
+
+    given = openai.timeout
+    longest_s = given.read if isinstance(given, Timeout) else given
+    return _ANSWER_S if given is None or longest_s is None or longest_s > _ANSWER_S else given
 
 
 def idempotency_key(run_id: str) -> str:
@@ -269,7 +302,7 @@ def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None
 
 
 def _unknown(host: Host, entry: Launch, journal: Journal, cause: UnavailableError | None = None) -> UnavailableError:
-    journal.settle(entry.run_id, "unknown", note="no answer, and not in the list")
+    journal.settle(entry.run_id, "unknown", note="no answer, and not in the list", begun_at=entry.created_at)
     return unknown(host, entry, journal.home, cause)
 
 

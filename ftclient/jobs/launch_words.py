@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 from ftclient.connect import command_for
 from ftclient.errors import FtclientError, JobNotFoundError, UnavailableError
 from ftclient.hosts import Host
-from ftclient.jobs.journal import Launch
+from ftclient.jobs.journal import UNDER_WAY_S, Launch
 
 
 def unknown(host: Host, entry: Launch, home: Path, cause: UnavailableError | None = None) -> UnavailableError:
@@ -26,6 +28,20 @@ def unanswered(host: Host, entry: Launch, home: Path) -> UnavailableError:
     )
 
 
+def under_way(host: Host, entry: Launch, home: Path) -> UnavailableError:
+    """Return why a launch that may still be answered is left alone."""
+    return UnavailableError(
+        f"{host.title} lists no job of the launch {entry.run_id}, which was sent {_ago(entry)} and may still be on its "
+        f"way, also by another process: it may or may not exist. Nothing is sent. {_later(entry)} "
+        f"`{command_for(entry.base_url, home)} jobs` looks for it once more."
+    )
+
+
+def not_given_up_yet(entry: Launch) -> str:
+    """Return why a launch that may still be answered cannot be given up."""
+    return f"the launch {entry.run_id!r} was sent {_ago(entry)} and may still be answered. {_later(entry)}"
+
+
 def taken_up(entry: Launch, job_id: str) -> str:
     """Return that the job of an earlier launch is gone on with instead of a new one."""
     return (
@@ -37,6 +53,15 @@ def taken_up(entry: Launch, job_id: str) -> str:
 def found(entry: Launch, job_id: str) -> str:
     """Return that the job of a launch without an answer is there."""
     return f"The launch {entry.run_id} had no answer; its job is {job_id}."
+
+
+def _ago(entry: Launch) -> str:
+    return f"{max(0, round(time.time() - entry.updated_at))} s ago"
+
+
+def _later(entry: Launch) -> str:
+    left_s = entry.updated_at + UNDER_WAY_S - time.time()
+    return f"Try again in {max(1, math.ceil(left_s / 60))} min."
 
 
 def _ways_on(entry: Launch, home: Path) -> str:

@@ -69,3 +69,21 @@ def test_the_command_typed_again_takes_up_the_job_and_one_with_a_run_id_starts_a
         named = run(*TRAIN, "--run-id", "another")
         assert set(jobs()) == {job, named}
         assert run(*TRAIN, "--run-id", "another") == named
+
+
+def test_a_launch_that_may_still_be_answered_is_listed_as_on_its_way_and_not_given_up(
+    server: str, tmp_path: Path
+) -> None:
+    examples().write(tmp_path / "data.jsonl")
+    home = tmp_path / "home"
+    with FaultProxy(server) as proxy:
+        environment = {"OPENAI_BASE_URL": f"{proxy.url}/v1", "OPENAI_API_KEY": "sk-test"}
+        stop = Fault(delay_s=0.5, drop_before=True)
+        killed_while_it_starts_a_job(proxy, tmp_path, {**environment, "FTCLIENT_HOME": str(home)}, stop)
+        rows = json.loads(run_program(*FT, "jobs", "--lost", "--json", home=home, **environment))
+        assert [row["state"] for row in rows] == ["intended"]
+        run_id = rows[0]["run_id"]
+        assert run_program(*FT, "jobs", "--lost", home=home, **environment).split() == [run_id, "on", "its", "way"]
+        run_program(*FT, "jobs", "--forget", run_id, home=home, expect=2, **environment)
+        run_program(*FT, *TRAIN, home=home, cwd=tmp_path, expect=3, **environment)
+        assert sum((exchange.method, exchange.path) == CREATE for exchange, _ in proxy.seen) == 1
