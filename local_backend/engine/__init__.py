@@ -73,7 +73,7 @@ class TorchEngine:
             if kind is None and (start := adapter_dir(task.model)) is not None:
                 check_base(start, base)
         except UserError as error:
-            raise JobError(error.code or "model_not_available", error.message, "model") from error
+            raise JobError(error.code or "model_not_available", error.message, error.param or "model") from error
         if kind is not None:
             from local_backend.engine.classify.loop import train as train_classifier
 
@@ -105,7 +105,7 @@ class TorchEngine:
         base = ensure(model.base, self._settings)
         wanted = (task.local.get("task") if task else None) or "chat"
         method = task.method if task else "supervised"
-        return base, training_kind(model, base.path, task=wanted, method=method)
+        return base, training_kind(model, base.path, task=wanted, method=method, local=task.local if task else None)
 
     def forecast(self, task: Task, progress: MeasureProgress | None = None) -> Forecast:
         """Count tokens by the model's own template and say what time and memory the task would take."""

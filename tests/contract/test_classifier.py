@@ -14,6 +14,7 @@ from local_backend import in_process
 from local_backend.settings import Settings
 from tests.contract.conftest import wait
 from tests.contract.places import judge, official
+from tests.training.tiny import tiny_folder
 from tests.training.tiny_classifier import example, sentences, write_encoder
 
 
@@ -37,7 +38,12 @@ def job(client, encoder):
     files = [upload(client, sentences(40)), upload(client, sentences(30, seed=1))]
     numbers = {"n_epochs": 10, "batch_size": 8, "learning_rate_multiplier": 5.0}
     created = client.fine_tuning.jobs.create(
-        model=str(encoder), training_file=files[0], validation_file=files[1], hyperparameters=numbers, suffix="things"
+        model=str(encoder),
+        training_file=files[0],
+        validation_file=files[1],
+        hyperparameters=numbers,
+        suffix="things",
+        seed=1,
     )
     return wait(client, created.id)
 
@@ -200,3 +206,24 @@ def test_a_check_counts_by_the_encoders_tokenizer_and_finds_files_of_one_label(c
         "/local/render", body={"model": str(encoder), "example": example("my old saw", "tool")}, cast_to=object
     )
     assert [token["text"] for token in shown["tokens"]] == ["[CLS]", "my", "old", "saw", "[SEP]"]
+
+
+def test_what_only_classifiers_can_do_is_refused_for_a_model_that_chats(client, tmp_path):
+    base = str(tiny_folder(tmp_path / "chat").path)
+    body = {"model": base, "training_file": upload(client, sentences(12))}
+    for asked in ({"valid_share": 0.3}, {"balance": "weights"}, {"augment": {"flip": True}}):
+        (name,) = asked
+        with pytest.raises(openai.BadRequestError, match=rf"`classify.{name}` is for classifiers") as caught:
+            client.post("/local/plan", body={**body, "local": {"classify": asked}}, cast_to=object)
+        assert (caught.value.param, caught.value.code) == (f"local.classify.{name}", "invalid_value")
+    local = {"classify": {"valid_share": 0.3}}
+    job = wait(client, client.fine_tuning.jobs.create(**body, extra_body={"local": local}).id)
+    assert (job.status, job.error.param) == ("failed", "local.classify.valid_share")
+    assert client.post("/local/plan", body={**body, "local": {"classify": {"valid_share": 0.0}}}, cast_to=object)
+
+
+def test_samples_of_answers_are_refused_for_a_classifier(client, encoder):
+    body = {"model": str(encoder), "training_file": upload(client, sentences(12))}
+    with pytest.raises(openai.BadRequestError, match="writes no answers that could be sampled") as caught:
+        client.post("/local/plan", body={**body, "local": {"evaluation": {"samples": 3}}}, cast_to=object)
+    assert caught.value.param == "local.evaluation.samples"

@@ -11,6 +11,7 @@ from ftclient.data.decoding import BadImageError
 from local_backend.engine.classify import saving
 from local_backend.engine.classify.examples import query_of
 from local_backend.engine.classify.kinds import Kind, kind_of
+from local_backend.engine.classify.labels import DEFAULTS, options_of
 from local_backend.engine.classify.readers import Reader, TextReader, reader_of
 from local_backend.task import ModelRef, UserError
 
@@ -21,11 +22,14 @@ def classifier_dir(model: ModelRef, base: Path) -> Path | None:
     return start if saving.is_classifier(start) else None
 
 
-def training_kind(model: ModelRef, base: Path, *, task: str, method: str = "supervised") -> Kind | None:
+def training_kind(
+    model: ModelRef, base: Path, *, task: str, method: str = "supervised", local: Mapping[str, Any] | None = None
+) -> Kind | None:
     """What a job makes of a model: a classifier of this kind, or (None) a chat model.
 
     Raises:
-        UserError: It can't become a classifier.
+        UserError: It can't become a classifier, or (`local` are a job's options) something was asked for that only
+            becomes of the other.
     """
     start = classifier_dir(model, base)
     if start is not None:
@@ -39,7 +43,23 @@ def training_kind(model: ModelRef, base: Path, *, task: str, method: str = "supe
     if kind is not None and method != "supervised":
         text = f"A classifier is trained on labels, not by {method!r}: use the method 'supervised'."
         raise UserError(text, param="method.type", code="unsupported_method")
+    _refuse_other_options(local or {}, is_classifier=kind is not None)
     return kind
+
+
+def _refuse_other_options(local: Mapping[str, Any], *, is_classifier: bool) -> None:
+    """Refuse what would be left out in silence."""
+    if is_classifier and (local.get("evaluation") or {}).get("samples"):
+        text = "A classifier writes no answers that could be sampled. Leave `evaluation.samples` out."
+        raise UserError(text, param="local.evaluation.samples", code="invalid_value")
+    options = options_of(local)
+    asked = next((name for name, default in DEFAULTS.items() if options[name] != default), None)
+    if asked is not None and not is_classifier:
+        text = (
+            f"`classify.{asked}` is for classifiers, and this model is tuned to chat. Leave it out, or set `task` to "
+            "'classify'."
+        )
+        raise UserError(text, param=f"local.classify.{asked}", code="invalid_value")
 
 
 def reader_for(model: ModelRef, base: Path, kind: Kind) -> Reader:
