@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from ftclient.evaluate.chat import choice_of, sendable
 from ftclient.evaluate.pace import Pace, Pause
 from ftclient.evaluate.questions import Answer, calls_of
 from ftclient.evaluate.store import AnswerStore, key_of
+from ftclient.evaluate.threads import Threads
 from ftclient.hosts import Host
 from ftclient.wire import asked_pause_s, errors_of
 
@@ -172,17 +173,15 @@ class Asker:
         Raises:
             BackendError: The first failure; nobody is asked any more, and answers that were under way are kept.
         """
-        pool = ThreadPoolExecutor(workers or self.workers, thread_name_prefix="evaluate")
-        futures = [pool.submit(work, each) for each in given]
+        threads = Threads(work, given, n=workers or self.workers)
         try:
-            _watch(futures, done)
-            return [future.result() for future in futures]
-        except BaseException:
+            threads.start()
+            _watch(threads.futures, done)
+            return [future.result() for future in threads.futures]
+        except BaseException as error:
             self._pace.end()
-            pool.shutdown(wait=False, cancel_futures=True)
+            threads.end(waits=isinstance(error, Exception))  # who presses Ctrl-C waits for no answer under way
             raise
-        finally:
-            pool.shutdown(wait=True)
 
     def _identity(self, model: str) -> Any:
         """Whose answers these are, where a name may lead to other weights tomorrow: at servers of this project."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,6 +16,13 @@ from ftclient.errors import UnsupportedError
 from ftclient.evaluate.graders import grading, require_sandbox
 
 MODEL = "gpt-4.1-nano"
+EVALUATION = """
+import signal, sys
+from ftclient import Client, Dataset
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with Client.openai(api_key="sk-test-0123456789", base_url=sys.argv[1], home=sys.argv[2]) as client:
+    client.evaluate(Dataset.read(sys.argv[3]), models=[sys.argv[4]], workers=2)
+"""
 
 
 def example(question, answer="text", **more):
@@ -71,3 +81,31 @@ def test_keys_that_are_for_training_are_not_sent(hosted, chat_host):
     data = Dataset([{"messages": [before[0], {**before[1], "weight": 0}, last[0], {**last[1], "weight": 1}]}])
     hosted.evaluate(data, models=[MODEL])
     assert chat_host.asked[0]["messages"] == [*before, last[0]]
+
+
+def test_ctrl_c_waits_for_no_answer_and_those_that_have_come_are_kept(hosted, chat_host, tmp_path):
+    data, dead = Dataset(example(f"q{number}") for number in range(9)), threading.Event()
+
+    def reply(body):
+        question = body["messages"][0]["content"]
+        if question > "q2":
+            dead.wait()
+        return f"to {question}"
+
+    chat_host.reply = reply
+    data.write(tmp_path / "data.jsonl")
+    command = [sys.executable, "-c", EVALUATION, chat_host.url, str(hosted.home), str(tmp_path / "data.jsonl"), MODEL]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while len(chat_host.asked) < 5 and process.poll() is None:  # so that the first three are kept
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)  # long before the line would be given up
+        finally:
+            process.kill()
+            dead.set()
+    assert said.splitlines()[-1] == "KeyboardInterrupt"
+    assert "Exception in thread" not in said
+    found = hosted.evaluate(data, models=[MODEL])
+    assert sum(answer.is_stored for answer in found.given[MODEL]) == 3
+    assert found.answers[MODEL] == [f"to q{number}" for number in range(9)]
