@@ -53,6 +53,7 @@ class Backend:
 
         Raises:
             ApiError: 404, as OpenAI answers for models that do not exist.
+            UserError: The name leads to files that are no model.
         """
         if is_tuned(name):
             row = self.models.get(name)
@@ -62,7 +63,9 @@ class Backend:
         try:
             return reference(name, settings=self.settings)
         except UserError as error:
-            raise ApiError(error.message, status=404, param="model", code="model_not_found") from error
+            if error.code != "model_not_found":
+                raise
+            raise ApiError(error.message, status=404, param="model", code=error.code) from error
 
     def close(self) -> None:
         """Stop what runs in this process and close the store. Runners of their own go on."""

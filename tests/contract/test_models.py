@@ -5,6 +5,9 @@ from __future__ import annotations
 import openai
 import pytest
 
+from local_backend import in_process
+from local_backend.settings import Settings
+
 
 def test_base_models_aliases_and_tuned_models_are_listed(api, train):
     job = train()
@@ -56,3 +59,22 @@ def test_permissions_of_a_checkpoint_are_kept(api, train):
         permissions.delete(made[1].id, fine_tuned_model_checkpoint=name)
     with pytest.raises(openai.NotFoundError):
         list(permissions.create("ft:smollm2-135m:personal::missing1", project_ids=["p"]))
+
+
+def test_an_adapter_that_says_too_little_is_no_missing_model(tmp_path):
+    """It is there, and what is wrong with it is said; a folder that is not there is a missing model."""
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "adapter_config.json").write_text("{}")
+    aliases = {"broken": str(tmp_path / "tuned"), "absent": str(tmp_path / "gone")}
+    settings = Settings(home=tmp_path, cache=tmp_path, engine="simulated", allow_local_paths=True, aliases=aliases)
+    with in_process.client(settings) as client:
+        for call in (
+            client.models.retrieve,
+            lambda name: client.chat.completions.create(model=name, messages=[{"role": "user", "content": "x"}]),
+        ):
+            with pytest.raises(openai.BadRequestError, match="names no base model") as refused:
+                call("broken")
+            assert (refused.value.code, refused.value.param) == ("model_not_supported", "model")
+            with pytest.raises(openai.NotFoundError, match="There is no model at") as missing:
+                call("absent")
+            assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
