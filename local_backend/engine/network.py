@@ -112,8 +112,10 @@ class Network:
         """How sequences are computed, in words."""
         if self.is_packed:
             return "packed, shared prefixes computed once"
-        kind = self.model.config.model_type
-        return f"one sequence at a time: the packed way is not known to be right for {kind!r}"
+        config = self.model.config
+        if config.model_type in decoder.MODEL_TYPES and not decoder.has_fixed_rotary_tables(config):
+            return "one sequence at a time: longrope places a text's tokens by the longest text beside it"
+        return f"one sequence at a time: the packed way is not known to be right for {config.model_type!r}"
 
     def notes(self) -> dict[str, str]:
         """Say what of the model's configuration a training does otherwise."""

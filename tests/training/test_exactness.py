@@ -107,6 +107,7 @@ def test_tables_of_positions_do_not_depend_on_what_is_packed_beside(shape, is_pa
     sequences = [sequence(torch.randint(3, 97, (n,)).tolist()) for n in (100, 12, 20)]
     network = adapted(shape, torch.float64)
     assert network.is_packed == is_packed
+    assert ("longrope" in network.packing) != is_packed
     assert_equals_reference(network, sequences, max_tokens=10_000, tolerance=TOLERANCE[torch.float64])
 
 
