@@ -18,6 +18,7 @@ from torch import nn
 
 from local_backend.engine.projection import AdaptedLinear
 from local_backend.engine.weights import ModelDir
+from local_backend.models.names import adapter_config
 from local_backend.task import JobError, ModelRef, UserError
 
 PREFIX = "base_model.model."
@@ -148,25 +149,44 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """Return the `tune` options that an adapter folder was made with.
 
     Raises:
-        JobError: The adapter uses parts of PEFT's format that are not supported here.
+        JobError: The adapter doesn't say what it is, or uses parts of PEFT's format that are not supported here.
     """
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    try:
+        config = adapter_config(folder)
+    except UserError as error:
+        raise JobError("model_not_supported", error.message, "model") from error
+    targets = config.get("target_modules")
     unsupported = [key for key in ("rank_pattern", "alpha_pattern", "modules_to_save") if config.get(key)]
+    if isinstance(targets, str) and targets != "all-linear":
+        unsupported.append("a pattern as target_modules")
     if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or unsupported:
         what = ", ".join(unsupported) or f"peft_type {config.get('peft_type')}, bias {config.get('bias')}"
         raise JobError(
             "model_not_supported", f"The adapter to start from uses {what}, which is not supported.", "model"
         )
-    variant = "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora"
-    targets = config["target_modules"]
+    _check_fitting(config)
     return {
         "type": "lora",
         "rank": config["r"],
         "alpha": config["lora_alpha"],
         "dropout": config.get("lora_dropout", 0.0),
-        "targets": targets if isinstance(targets, str) else sorted(targets),
-        "variant": variant,
+        "targets": targets if isinstance(targets, str) else sorted(targets or []),
+        "variant": "dora" if config.get("use_dora") else "rslora" if config.get("use_rslora") else "lora",
     }
+
+
+def _check_fitting(config: Mapping[str, Any]) -> None:
+    rank, targets = config.get("r"), config.get("target_modules")
+    is_fit = {
+        "r": isinstance(rank, int) and rank >= 1,
+        "lora_alpha": isinstance(config.get("lora_alpha"), int | float),
+        "lora_dropout": isinstance(config.get("lora_dropout", 0.0), int | float),
+        "target_modules": isinstance(targets, list | str) and targets and all(isinstance(t, str) for t in targets),
+    }
+    unfit = [f"`{key}`" for key, fits in is_fit.items() if not fits]
+    if unfit:
+        text = f"The adapter_config.json of the adapter to start from has no fitting {', '.join(unfit)}."
+        raise JobError("model_not_supported", text, "model")
 
 
 def load_adapter(model: nn.Module, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """PEFT's file format, in and out: peft reads what is written here and computes the same, and the other way."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,6 +110,46 @@ def test_parts_of_the_format_that_are_not_supported_are_named(tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "modules_to_save": ["lm_head"]}')
     with pytest.raises(JobError, match="modules_to_save"):
         adapters.read_adapter_config(tmp_path)
+
+
+WHOLE = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"r": None}, "no fitting `r`"),
+        ({"r": "four"}, "no fitting `r`"),
+        ({"lora_alpha": None}, "no fitting `lora_alpha`"),
+        ({"lora_dropout": "none"}, "no fitting `lora_dropout`"),
+        ({"target_modules": None}, "no fitting `target_modules`"),
+        ({"target_modules": []}, "no fitting `target_modules`"),
+        ({"target_modules": 1}, "no fitting `target_modules`"),
+        ({"target_modules": [1]}, "no fitting `target_modules`"),
+        ({"target_modules": r".*\.q_proj"}, "a pattern as target_modules"),
+    ],
+)
+def test_an_adapter_that_does_not_say_what_it_is_is_refused_with_words(changes, said, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps(WHOLE | changes))
+    with pytest.raises(JobError, match=said) as caught:
+        adapters.read_adapter_config(tmp_path)
+    assert (caught.value.code, caught.value.param) == ("model_not_supported", "model")
+
+
+def test_an_adapter_whose_configuration_is_damaged_is_refused_with_words(tmp_path):
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4')
+    with pytest.raises(JobError, match="no JSON object"):
+        adapters.read_adapter_config(tmp_path)
+
+
+def test_training_on_an_adapter_that_misses_its_rank_ends_with_words(tmp_path):
+    settings = Settings(home=tmp_path / "home", allow_local_paths=True)
+    base = tiny_folder(tmp_path / "base").path
+    model, task = tuned_on(base, tmp_path, settings)
+    file = model.tuned_dir / "adapter_config.json"
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "r"}))
+    with pytest.raises(JobError, match="no fitting `r`"):
+        TorchEngine(settings).train(replace(task, model=model, work_dir=tmp_path / "further"), Recording())
 
 
 def tuned_on(base, folder, settings):
