@@ -102,7 +102,7 @@ def questions_of(examples: Iterable[Mapping[str, Any]]) -> list[Question]:
                 messages=messages[:-1],
                 expected=text_of(content),
                 expected_calls=calls,
-                tools=_tools(example),
+                tools=tools_of(example),
                 item={"reference_answer": text_of(content), **example},
             )
         )
@@ -111,14 +111,15 @@ def questions_of(examples: Iterable[Mapping[str, Any]]) -> list[Question]:
     return found
 
 
+def tools_of(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the tools of an example, in the shape of today; `functions` is the old one."""
+    functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
+    return [*(example.get("tools") or ()), *functions]
+
+
 def first_places(questions: Sequence[Question]) -> list[int]:
     """Return the places of the questions that have not come before, in their order: only those need be asked."""
     places: dict[str, int] = {}
     for at, question in enumerate(questions):
         places.setdefault(json.dumps([list(question.messages), list(question.tools)], default=str), at)
     return list(places.values())
-
-
-def _tools(example: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    functions = [{"type": "function", "function": function} for function in example.get("functions") or ()]
-    return [*(example.get("tools") or ()), *functions]

@@ -13,6 +13,7 @@ from typing import Any
 from ftclient.cost.prices import chat_price
 from ftclient.data import Dataset
 from ftclient.evaluate import reasoning
+from ftclient.evaluate.questions import tools_of
 from ftclient.evaluate.spending import prompt_tokens
 from ftclient.hosts import Host
 
@@ -67,8 +68,7 @@ def cost_usd(host: Host, model: str, prompts: Sequence[Prompt], *, max_tokens: i
 
 def _options_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tools of an example as chats take them; what is said about tools means nothing without them."""
-    functions = [{"type": "function", "function": function} for function in given.get("functions") or ()]
-    tools = [*(given.get("tools") or ()), *functions]
+    tools = tools_of(given)
     if not tools:
         return {}
     return {"tools": tools, **{name: given[name] for name in _ABOUT_TOOLS if given.get(name) is not None}}
