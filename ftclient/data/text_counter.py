@@ -18,6 +18,7 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ftclient.data.halves import without_halves
 from ftclient.data.vocab import ensure_vocabulary
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class TextCounter:
                 return bytes(core.encode_to_tiktoken_buffer(text, _MARKS))
             return array("I", self._encoding.encode(text, allowed_special=_MARKS, disallowed_special=())).tobytes()
         except UnicodeEncodeError:
-            return self._tokens(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+            return self._tokens(without_halves(text))
 
 
 def _has_runs(text: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ftclient.data.halves import without_halves
 from ftclient.errors import BackendError
-from ftclient.evaluate.halves import without_halves
 from ftclient.hosts import Host
 from ftclient.wire import errors_of
 

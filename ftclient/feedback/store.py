@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from ftclient.data.chat import KEYS_BY_ROLE, MESSAGE_KEYS
 from ftclient.data.clean.places import text_places
+from ftclient.data.halves import without_halves
 from ftclient.data.redact import Finder, find_personal_data, replace_findings
 from ftclient.errors import DataError
-from ftclient.evaluate.halves import without_halves
 from ftclient.home import client_tables
 
 Verdict = Literal["good", "bad"]

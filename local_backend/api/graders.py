@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import Field, ValidationError
 
+from ftclient.data.halves import without_halves
 from ftclient.errors import MissingDependencyError, UnsupportedError
 from ftclient.evaluate.graders import (
     Grader,
@@ -21,7 +22,6 @@ from ftclient.evaluate.graders import (
     parse_grader,
     require_sandbox,
 )
-from ftclient.evaluate.halves import without_halves
 from local_backend.api.backend import Backend, Here
 from local_backend.api.bodies import Body
 from local_backend.api.chat_requests import CreateChat

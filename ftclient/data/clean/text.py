@@ -10,7 +10,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+from ftclient.data.halves import without_halves
+
 _CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b\u2060\ufeff\u00ad\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]"
 )
@@ -41,8 +42,7 @@ _ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]{1,30}|#\d{1,7}|#[xX][0-9a-fA-F]{1
 
 def compose(text: str) -> str:
     """Unicode NFC: one code for a letter with its accent, as か with ゛ becomes が. Broken characters become U+FFFD."""
-    if _SURROGATE.search(text):
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = without_halves(text)
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
