@@ -35,6 +35,7 @@ class ModelDir:
 def ensure(name: str, settings: Settings, progress: Progress | None = None) -> ModelDir:
     """Return the folder of a base model, downloading and converting it on first use.
 
+    A file is converted again once something else is in it.
     Two processes may ask at once: one works, the other waits for it. What a crash left is resumed from.
 
     Raises:
@@ -43,14 +44,21 @@ def ensure(name: str, settings: Settings, progress: Progress | None = None) -> M
     canonical = names.resolve(name, settings=settings)
     if names.looks_like_path(canonical) and Path(canonical).is_dir():
         return _local_folder(Path(canonical))
-    source = cache.find(canonical, settings=settings) or _build(canonical, settings, progress)
+    source = _stored(canonical, settings) or _build(canonical, settings, progress)
     return ModelDir(path=cache.folder(canonical, settings=settings), sha256=source.sha256, name=canonical)
 
 
 def weights_sha256(folder: Path) -> str:
     """Return the sha256 of a folder's safetensors; of several files, that of their `name sha256` lines."""
-    files = sorted(folder.glob("*.safetensors"))
-    return _files_sha256(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+    return _sha256(*sorted(folder.glob("*.safetensors")))
+
+
+def _stored(canonical: str, settings: Settings) -> Source | None:
+    """What the cache has of a model; nothing, if the file that it was converted from holds something else by now."""
+    source = cache.find(canonical, settings=settings)
+    if source is None or not names.looks_like_path(canonical):
+        return source
+    return source if source.revision == _sha256(Path(canonical)) else None
 
 
 def _local_folder(folder: Path) -> ModelDir:
@@ -62,7 +70,7 @@ def _local_folder(folder: Path) -> ModelDir:
 
 def _build(canonical: str, settings: Settings, progress: Progress | None) -> Source:
     with _explained(canonical, settings), cache.building(canonical, settings=settings) as staging:
-        done = cache.find(canonical, settings=settings)
+        done = _stored(canonical, settings)
         if done is not None:
             return done
         return _fetch_and_publish(canonical, staging, settings, progress)
@@ -85,7 +93,7 @@ def _explained(canonical: str, settings: Settings) -> Iterator[None]:
 
 def _fetch_and_publish(canonical: str, staging: Path, settings: Settings, progress: Progress | None) -> Source:
     if names.looks_like_path(canonical):
-        fetched = Fetched(path=Path(canonical), origin="file", revision=sha256_of(Path(canonical)))
+        fetched = Fetched(path=Path(canonical), origin="file", revision=_sha256(Path(canonical)))
     else:
         fetched = fetch(canonical, to=staging, progress=progress)
     built = _converted(fetched, staging, progress)
@@ -115,6 +123,11 @@ def _converted(fetched: Fetched, staging: Path, progress: Progress | None) -> Pa
     if progress is not None:
         progress(label, size_bytes, size_bytes)
     return built
+
+
+def _sha256(*files: Path) -> str:
+    """The sum of one file, or over the names and sums of several; read again when their time or size has changed."""
+    return _files_sha256(tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
 
 @lru_cache(maxsize=64)

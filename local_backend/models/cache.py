@@ -86,6 +86,8 @@ def publish(built: Path, *, source: Source, settings: Settings) -> None:
         _sync(path)
     target = folder(source.name, settings=settings)
     if target.exists():
+        # First, so that a crash in between leaves no half model that counts as one.
+        (target / _MARKER).unlink(missing_ok=True)
         shutil.rmtree(target)
     built.rename(target)
     _sync(target.parent)

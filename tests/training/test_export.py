@@ -1,6 +1,8 @@
 """Exports answer like the model they came from, when read back by peft and transformers."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -253,3 +255,25 @@ def test_two_processes_that_need_a_model_convert_it_once(tmp_path, settings):
     mine = ensure(str(file), Settings(home=tmp_path, cache=tmp_path / "shared", allow_local_paths=True))
     assert mine.sha256 == lines[0][-1]
     assert sorted(path.suffix for path in (tmp_path / "shared" / "models").iterdir()) == [".gguf", ".lock"]
+
+
+def test_a_gguf_file_that_was_written_anew_is_taken_in_anew(tmp_path, settings):
+    """By what is in it: a new date alone converts nothing."""
+    file, speaker = tmp_path / "mine.gguf", Speaker(settings)
+    request = ChatRequest(messages=[{"role": "user", "content": "the cat"}], temperature=0.0, max_tokens=12)
+    said = []
+    for seed in (1, 2):
+        base, out = write_tiny(tmp_path / f"base-{seed}", seed=seed), tmp_path / f"out-{seed}"
+        export(ModelRef(base=str(base)), settings, form="gguf", to=out, name="t", quantisation="f16")
+        shutil.copyfile(out / "t.f16.gguf", file)
+        answer = speaker.chat(ModelRef(base=str(file)), request)
+        said.append("".join(piece.text for piece in answer.deltas))
+    speaker.close()
+    assert said[0] != said[1]
+    taken_in = ensure(str(file), settings)
+    fresh = ensure(str(file), Settings(home=tmp_path, cache=tmp_path / "fresh", allow_local_paths=True))
+    assert taken_in.sha256 == fresh.sha256
+    converted = (taken_in.path / "model.safetensors").stat()
+    os.utime(file, (0, 0))
+    assert ensure(str(file), settings) == taken_in
+    assert (taken_in.path / "model.safetensors").stat().st_ino == converted.st_ino
