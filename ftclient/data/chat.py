@@ -6,7 +6,11 @@ known only so that they can be recognised and converted.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any, Literal
+
+from ftclient.errors import DataError
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
@@ -34,3 +38,27 @@ def format_of(example: Any) -> Format:
     if "prompt" in example or "completion" in example:
         return "completion"
     return "unknown"
+
+
+def plain_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a message as JSON, without keys that hold nothing: answers of hosts have many of them.
+
+    Args:
+        message: Also one of the official client's objects, or what holds some.
+
+    Raises:
+        DataError: It holds something else.
+    """
+    said = {key: value for key, value in dict(message).items() if key == "content" or value not in (None, [])}
+    try:
+        copy: dict[str, Any] = json.loads(json.dumps(said, default=_fields))
+    except TypeError as error:
+        raise DataError(f"A message cannot be written as JSON: {error}.") from None
+    return copy
+
+
+def _fields(value: Any) -> Any:
+    """Return the fields of one of the official client's objects, as it sends them."""
+    if not hasattr(value, "to_dict"):
+        raise TypeError(f"it holds a {type(value).__name__}")
+    return value.to_dict(mode="json", exclude_none=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ftclient.data.chat import plain_message
 from ftclient.data.halves import without_halves
 from ftclient.errors import BackendError
 from ftclient.hosts import Host
@@ -20,9 +21,16 @@ Prompt = str | Sequence[Mapping[str, Any]]
 
 
 def messages_of(prompt: Prompt, *, system: str | None = None) -> list[dict[str, Any]]:
-    """Return a prompt as messages, after a system message if one is given."""
-    said = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(each) for each in prompt]
-    return [{"role": "system", "content": system}, *said] if system else said
+    """Return a prompt as messages that can be sent, after a system message if one is given.
+
+    Raises:
+        DataError: A message holds what cannot be written as JSON.
+    """
+    said = (
+        [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [plain_message(each) for each in prompt]
+    )
+    messages = [{"role": "system", "content": system}, *said] if system else said
+    return [without_halves(message) for message in messages]
 
 
 def answer(openai: OpenAI, host: Host, model: str, messages: list[dict[str, Any]], options: Mapping[str, Any]) -> str:

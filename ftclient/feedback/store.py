@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ftclient.data.chat import KEYS_BY_ROLE, MESSAGE_KEYS
+from ftclient.data.chat import KEYS_BY_ROLE, MESSAGE_KEYS, plain_message
 from ftclient.data.clean.places import text_places
 from ftclient.data.halves import without_halves
 from ftclient.data.redact import Finder, find_personal_data, replace_findings
@@ -110,7 +110,7 @@ class FeedbackStore:
         Raises:
             DataError: There is neither a verdict nor a correction, or nothing was asked.
         """
-        asked = [_plain(message) for message in messages]
+        asked = [_trainable(message) for message in messages]
         _check(asked, answer, verdict, correction)
         clean = _Redactor(self._finder)
         kept = Feedback(
@@ -178,23 +178,11 @@ class _Redactor:
         return clean
 
 
-def _plain(message: Mapping[str, Any]) -> dict[str, Any]:
+def _trainable(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a message as JSON, with the keys that training data have; answers of hosts have more."""
-    said = dict(message)
+    said = plain_message(message)
     keys = MESSAGE_KEYS | KEYS_BY_ROLE.get(str(said.get("role")), frozenset())
-    kept = {key: value for key, value in said.items() if key in keys and (value is not None or key == "content")}
-    try:
-        copy: dict[str, Any] = json.loads(json.dumps(kept, default=_fields))
-    except TypeError as error:
-        raise DataError(f"A message cannot be written as JSON: {error}.") from None
-    return copy
-
-
-def _fields(value: Any) -> Any:
-    """Return the fields of one of the official client's objects, as it sends them."""
-    if not hasattr(value, "to_dict"):
-        raise TypeError(f"it holds a {type(value).__name__}")
-    return value.to_dict(mode="json", exclude_none=True)
+    return {key: value for key, value in said.items() if key in keys}
 
 
 def _check(messages: Sequence[Mapping[str, Any]], answer: str, verdict: str | None, correction: str | None) -> None:
