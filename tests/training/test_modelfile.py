@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from local_backend.engine.exports.ollama import frame_of, go_template
+from local_backend.engine.exports.ollama import frame_of, go_template, modelfile
 from local_backend.engine.template import Template
 from tests.training.chatty import tiny_tokenizer
 
@@ -128,3 +128,41 @@ def test_a_template_that_is_no_frame_without_a_system_message_is_left_to_ollama(
         "{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
     assert frame_of(template_of(chat_template)) is None
+
+
+LLAMA_3_2_DATE = """{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+"""
+DATED = LLAMA_3_2_DATE + LLAMA_3_2.replace("{{ said }}", "Today Date: {{ date_string }}\n\n{{ said }}")
+ALWAYS_TODAY = CHATML.replace("You are kind.", "It is ' + strftime_now('%Y-%m-%d') + '.")
+
+
+def test_a_chat_template_that_writes_the_date_gets_the_day_that_it_has_without_a_clock():
+    """That of the export would be wrong from the next day on, and another each time."""
+    template = template_of(DATED)
+    written = modelfile(template, gguf_name="t.gguf")
+    assert "# The model's chat template writes today's date; " in written
+    (body,) = re.findall(r'TEMPLATE """(.*?)"""', written, re.DOTALL)
+    turns = [("user", "a b"), ("assistant", "c"), ("user", "d")]
+    for conversation in (turns[:1], turns, [("system", "S"), *turns]):
+        messages = [{"role": role, "content": content} for role, content in conversation]
+        options = {"tokenize": False, "add_generation_prompt": True, "date_string": "26 Jul 2024"}
+        assert as_ollama_writes(body, conversation) == template.tokenizer.apply_chat_template(messages, **options)
+
+
+def test_a_chat_template_that_needs_a_clock_gets_the_day_of_the_export_and_says_so():
+    written = modelfile(template_of(ALWAYS_TODAY), gguf_name="t.gguf")
+    (said,) = re.findall(r"# .* that of its export, (\d{4}-\d\d-\d\d)", written)
+    assert f'SYSTEM """It is {said}."""' in written
+
+
+@pytest.mark.parametrize("chat_template", [CHATML, CHATML + "{% if tools %}{{ strftime_now('%Y') }}{% endif %}"])
+def test_a_chat_template_that_writes_no_date_gets_no_word_about_it(chat_template):
+    written = modelfile(template_of(chat_template), gguf_name="t.gguf")
+    assert 'TEMPLATE """' in written
+    assert "#" not in written

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from local_backend.engine.exports.dates import still
 from local_backend.engine.template import Template
 from local_backend.task import UserError
 
@@ -33,11 +34,14 @@ class Frame:
 def modelfile(template: Template, *, gguf_name: str) -> str:
     """Return the Modelfile for a GGUF file beside it.
 
-    Where the chat template is not a frame around each message, TEMPLATE is left to Ollama, which knows many.
+    Where the chat template is not a frame around each message, TEMPLATE is left to Ollama, which knows many. One that
+    writes today's date gets a date that stays, and a comment on it.
     """
     lines = [f"FROM ./{gguf_name}"]
-    frame = frame_of(template)
+    undated, note = still(template)
+    frame = frame_of(undated)
     if frame is not None:
+        lines += [f"# {note}"] if note else []
         lines.append(f'TEMPLATE """{go_template(frame)}"""')
         if frame.standard_system:
             lines.append(f'SYSTEM """{frame.standard_system}"""')
