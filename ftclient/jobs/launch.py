@@ -4,6 +4,8 @@ The journal has the launch on disk before the POST; the run id travels in the jo
 The official client may not repeat the POST. When no answer comes, the job is looked for by its run id and adopted. It
 is sent again only where that cannot start a second one: after a refusal, or at a host that honours the key. Otherwise
 the launch stays `unknown` until someone decides.
+
+A launch belongs to the address that it was sent to. Without a run id, a job whose launch had no answer is taken up.
 """
 
 from __future__ import annotations
