@@ -27,7 +27,7 @@ from ftclient.evaluate.compare import Comparison
 from ftclient.evaluate.questions import Answer, Question, questions_of
 from ftclient.evaluate.retrieval import cited
 from ftclient.evaluate.store import AnswerStore
-from ftclient.evaluate.task import task_of
+from ftclient.evaluate.task import task_like
 
 if TYPE_CHECKING:
     from ftclient.client import Client
@@ -96,7 +96,7 @@ class _Run:
         self._questions = questions_of(test)
         self._examples = questions_of(train)
         self._n_seen = count_seen(self._examples, self._questions)
-        self._task = task_of(self._questions)
+        self._task = task_like(self._questions, self._examples)
         self._library: Library | None = None
         self._skipped: dict[ApproachName, str] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from ftclient.errors import UnsupportedError
 from ftclient.evaluate import evaluation, spending
 from ftclient.evaluate.compare import SURE, Comparison, Figure
 from ftclient.evaluate.questions import Question, questions_of
-from ftclient.evaluate.task import task_of
+from ftclient.evaluate.task import task_like
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -130,7 +130,8 @@ def learning_curve(
     wishes = wishes or Wishes()
     limit = limit_of(client.host, wishes.max_cost_usd)
     approach, questions = approach_of(wishes.approaches), questions_of(test)
-    why_not = training.why_not(client.host, approach, task_of(questions))
+    task = task_like(questions, questions_of(train))
+    why_not = training.why_not(client.host, approach, task)
     if why_not is not None:
         raise UnsupportedError(f"{TITLES[approach]}: {why_not}")
     parts = nested(train, fractions, seed=wishes.seed)
@@ -151,9 +152,10 @@ def learning_curve(
     def ask(trained: Mapping[int, Trained]) -> Comparison:
         audience.tell("Asking")
         models = [each.model for each in trained.values()]
-        return client.evaluate(
+        comparison = client.evaluate(
             test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress, tell=audience.tell
         )
+        return replace(comparison, task=task)
 
     comparison = training.ask_trained(
         client,

@@ -93,27 +93,40 @@ PERPLEXITY = Metric(
 )
 
 
-def task_of(questions: Sequence[Question], *, are_labels: bool = False) -> Task:
+def task_of(questions: Sequence[Question], *, are_labels: bool = False, because: str = "a classifier is asked") -> Task:
     """Return the task that the expected answers of these questions make up.
 
     Args:
         questions: With the expected answers.
-        are_labels: These are known to be labels, or lists of them: a classifier is asked.
+        are_labels: These are known to be labels, or lists of them.
+        because: Why that is known, in words.
     """
     n, n_calls = len(questions), sum(bool(question.expected_calls) for question in questions)
     if 2 * n_calls >= n:
         return Task(kind="calls", reason=f"{n_calls} of {n} expected answers call tools", measures=_CALLS)
     expected = [question.expected for question in questions]
-    lists = labels.lists_of(expected, with_numbers=are_labels)
-    if lists is not None and (are_labels or _are_label_lists(lists)):
-        return _lists_task(lists, is_known=are_labels)
-    if not are_labels and all(map(metrics.is_json, expected)):
+    if are_labels or _look_like_labels(expected):
+        lists = labels.lists_of(expected, with_numbers=are_labels)
+        known = because if are_labels else None
+        return _labels_task(expected, because=known) if lists is None else _lists_task(lists, because=known)
+    if all(map(metrics.is_json, expected)):
         return Task(kind="json", reason=f"all {n} expected answers are JSON", measures=_JSON)
-    if not are_labels and all(metrics.final_number(text) for text in expected):
+    if all(metrics.final_number(text) for text in expected):
         return Task(kind="numbers", reason=f"all {n} expected answers end in a number behind ####", measures=_NUMBERS)
-    if are_labels or _are_labels(expected):
-        return _labels_task(expected, is_known=are_labels)
     return _texts_task(expected)
+
+
+def task_like(questions: Sequence[Question], examples: Sequence[Question]) -> Task:
+    """Return the task of questions, few of which may not show that they are about labels, where training data do.
+
+    Args:
+        questions: With the expected answers.
+        examples: The training data.
+    """
+    task = task_of(questions)
+    if task.kind in {"labels", "calls"} or not _look_like_labels([each.expected for each in (*examples, *questions)]):
+        return task
+    return task_of(questions, are_labels=True, because="the training data have labels")
 
 
 def metric_of(grader: Grader) -> Metric:
@@ -132,24 +145,24 @@ def metric_of(grader: Grader) -> Metric:
     )
 
 
-def _lists_task(lists: Sequence[Sequence[str]], *, is_known: bool) -> Task:
+def _lists_task(lists: Sequence[Sequence[str]], *, because: str | None) -> Task:
     read = labels.Reader(_joined(lists))
     way = labels.LabelLists(read)
     what = f"the {len(lists)} expected answers are lists of {read.n} labels"
     measures = ((EXACT, way.is_right), (VALID_JSON, _valid_json), (MACRO_F1_OF_LISTS, way.pair))
-    return Task(kind="labels", reason=_reason(what, read, is_known=is_known), measures=measures)
+    return Task(kind="labels", reason=_reason(what, read, because=because), measures=measures)
 
 
-def _labels_task(expected: Sequence[str], *, is_known: bool) -> Task:
+def _labels_task(expected: Sequence[str], *, because: str | None) -> Task:
     read = labels.Reader(expected)
     way = labels.OneLabel(read)
-    what = f"the {len(expected)} expected answers are {read.n} {'labels' if is_known else 'short labels'}"
+    what = f"the {len(expected)} expected answers are {read.n} {'labels' if because else 'short labels'}"
     measures = ((ACCURACY, way.is_right), (MACRO_F1, way.pair))
-    return Task(kind="labels", reason=_reason(what, read, is_known=is_known), measures=measures)
+    return Task(kind="labels", reason=_reason(what, read, because=because), measures=measures)
 
 
-def _reason(what: str, read: labels.Reader, *, is_known: bool) -> str:
-    known = "a classifier is asked: " if is_known else ""
+def _reason(what: str, read: labels.Reader, *, because: str | None) -> str:
+    known = f"{because}: " if because else ""
     return f"{known}{what}" + (f", of which {read.n_alike} are alike but for case or signs" if read.n_alike else "")
 
 
@@ -166,10 +179,18 @@ def _texts_task(expected: Sequence[str]) -> Task:
     return Task(kind="text", reason=f"expected answers are free text of some {length:.0f} words", measures=_TEXT)
 
 
+def _look_like_labels(expected: Sequence[str]) -> bool:
+    """Whether these look like labels, or like lists of them, and not like JSON or numbers."""
+    lists = labels.lists_of(expected, with_numbers=False)
+    if lists is not None:
+        return _are_label_lists(lists)
+    is_other = all(map(metrics.is_json, expected)) or all(metrics.final_number(text) for text in expected)
+    return not is_other and _are_labels(expected)
+
+
 def _are_labels(texts: Sequence[str]) -> bool:
     """Whether these look like labels: short, and each comes again."""
-    n_labels = labels.Reader(texts).n
-    return all(map(_is_short, texts)) and _EXAMPLES_A_LABEL * n_labels <= len(texts) and n_labels > 1
+    return all(map(_is_short, texts)) and 1 < labels.Reader(texts).n <= len(texts) / _EXAMPLES_A_LABEL
 
 
 def _are_label_lists(lists: Sequence[Sequence[str]]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from ftclient.evaluate.compare import Comparison
 from ftclient.evaluate.questions import Answer, questions_of
-from ftclient.evaluate.task import task_of
+from ftclient.evaluate.task import task_like, task_of
 
 
 def task_for(answers, **known):
@@ -135,3 +135,35 @@ def test_lists_are_labels_where_they_look_like_them(answers, kind):
 def test_a_classifiers_lists_are_labels_and_numbers_are_read_as_it_does():
     _, found = figures(["[1, 2.50]", "[2]"], ['["2.50", "1"]', '["1"]'], are_labels=True)
     assert found["exact_match"] == 0.5
+
+
+def like(answers, examples):
+    return task_like(task_for(answers)[0], task_for(examples)[0])
+
+
+@pytest.mark.parametrize(
+    ("answers", "examples", "metric"),
+    [
+        (["praise", "complaint"], ["praise", "complaint"] * 9, "accuracy"),
+        (["none of these"], ["praise", "complaint"] * 9, "accuracy"),
+        (['["a", "b"]', '["c"]'], ['["a"]', '["b", "c"]'] * 9, "exact_match"),
+    ],
+)
+def test_few_questions_are_about_labels_where_the_training_data_show_them(answers, examples, metric):
+    assert task_for(answers)[1].kind != "labels"
+    task = like(answers, examples)
+    assert (task.kind, task.measures[0][0].name) == ("labels", metric)
+    assert task.reason.startswith(f"the training data have labels: the {len(answers)} expected answers are ")
+
+
+@pytest.mark.parametrize(
+    ("answers", "examples", "kind"),
+    [
+        (["Niigata", "640 yen"], ["Kyoto", "Osaka", "Nara"], "facts"),
+        (["A long answer that explains to a customer how to go on."], ["praise", "complaint"] * 9, "text"),
+        (['{"a": 1}', '{"b": 2}'], ['{"a": 1}', '{"b": 2}'] * 9, "json"),
+        (["praise", "complaint"] * 9, ["A long answer that explains to a customer how to go on."], "labels"),
+    ],
+)
+def test_questions_that_are_about_something_else_stay_what_they_are(answers, examples, kind):
+    assert like(answers, examples).kind == task_for(answers)[1].kind == kind
