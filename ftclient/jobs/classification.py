@@ -57,10 +57,17 @@ class Classification:
     temperature: float
     per_class: tuple[ClassFigures, ...]
     confusion: tuple[tuple[int, ...], ...]
-    """Rows are the true labels, columns the given ones, in the order of `per_class`; () for several labels each."""
+    """Rows are the true labels, columns the given ones, in the order of `per_class`; () for several labels each, and
+    where there are very many."""
+    most_confused: tuple[tuple[str, str, int], ...] = ()
+    """The pairs that are mixed up most, where there is no table: true label, given label, how often."""
+    temperature_note: str | None = None
+    """Why the temperature says little, if it does."""
 
     def confused(self, *, most: int = 10) -> list[tuple[str, str, int]]:
         """True label, given label and how often, of the pairs that are mixed up most."""
+        if not self.confusion:
+            return list(self.most_confused[:most])
         names = [each.label for each in self.per_class]
         pairs = [
             (names[i], names[j], count)
@@ -87,6 +94,8 @@ def classification_of(details: Mapping[str, Any]) -> Classification | None:
         temperature=float(found["temperature"]),
         per_class=tuple(_figures(row) for row in found["per_class"]),
         confusion=tuple(tuple(map(int, row)) for row in found.get("confusion", ())),
+        most_confused=tuple((str(p["label"]), str(p["given"]), int(p["n"])) for p in found.get("confused", ())),
+        temperature_note=found.get("temperature_note"),
     )
 
 

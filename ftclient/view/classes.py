@@ -32,7 +32,8 @@ def _head(found: Classification) -> list[Text]:
     calibration = f"calibration error {found.as_trained.ece:.3f}"
     if found.temperature != 1.0:
         calibration += f", {found.calibrated.ece:.3f} at temperature {found.temperature:.2f}, which the model has"
-    return [Text(head, style="bold"), Text(calibration)]
+    notes = [Text(found.temperature_note, style="dim")] if found.temperature_note else []
+    return [Text(head, style="bold"), Text(calibration), *notes]
 
 
 def _confused(found: Classification) -> list[Text]:

@@ -267,6 +267,9 @@ def _check_targets(model: nn.Module, names: Sequence[str], targets: str | Sequen
     if names and not unmatched:
         return
     known = sorted({name.rpartition(".")[2] for name, _ in _block_linears(model)})
-    what = f"{unmatched[0]!r} names no linear layer" if unmatched else "There is no linear layer to adapt"
-    text = f"{what} of this model. Its linear layers are: {', '.join(known[:20])}."
+    if known:
+        what = f"{unmatched[0]!r} names no linear layer" if unmatched else "There is no linear layer to adapt"
+        text = f"{what} of this model. Its linear layers are: {', '.join(known[:20])}."
+    else:
+        text = "This model has no linear layers to adapt, convolutions say. Train its head or all weights instead."
     raise JobError("invalid_targets", text, param="local.tune.targets")

@@ -48,6 +48,9 @@ def test_details_without_a_classifier_have_no_figures():
 def test_the_pairs_that_are_mixed_up_and_the_weakest_labels_that_occur():
     found = classification_of(details())
     assert found.confused() == [("lost", "[bold]late", 2)]
+    many = details(confused=[{"label": "lost", "given": "broken", "n": 3}, {"label": "late", "given": "lost", "n": 1}])
+    del many["facts"]["classification"]["confusion"]
+    assert classification_of(many).confused(most=1) == [("lost", "broken", 3)]
     assert [each.label for each in weakest(found.per_class, most=5)] == ["[bold]late", "lost"]
 
 
@@ -55,6 +58,10 @@ def test_a_terminal_shows_accuracy_calibration_and_labels_as_they_are_written():
     text = shown(classification_of(details()))
     assert "accuracy 66.7% · macro F1 0.667 · 6 examples" in text
     assert "calibration error 0.210, 0.050 at temperature 1.80, which the model has" in text
+    assert "rests on" not in text
+    assert "It rests on 2 wrong answers." in shown(
+        classification_of(details(temperature_note="It rests on 2 wrong answers."))
+    )
     assert "[bold]late" in text
     assert "lost taken for [bold]late: 2" in text
     assert max(map(len, shown(classification_of(details()), width=40).splitlines())) <= 40
