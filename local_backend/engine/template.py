@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from local_backend.engine.messages import Message, called_names, plain_message, renamed, tools_of, weight_of
+from local_backend.engine.said import check_instructed, check_trained
 from local_backend.task import UserError
 
 
@@ -83,11 +85,14 @@ class Template:
         """Return the same, with the images that belong to it where the model reads images.
 
         Raises:
-            UserError: The template can't express the messages or the tools.
+            UserError: The template can't express the messages or the tools, or leaves a system message out.
         """
         plain = self._plain(messages)
         self._check_expressible(plain, tools)
-        (ids,) = self._tokenize_all([self._text(plain, tools, opens_answer=True)])
+        write = partial(self._text, tools=tools, opens_answer=True)
+        text = write(plain)
+        check_instructed(text, plain, write)
+        (ids,) = self._tokenize_all([text])
         return Rendered(ids, [0.0] * len(ids))
 
     def render(self, example: Mapping[str, Any]) -> list[Rendered]:
@@ -291,7 +296,7 @@ def _draft(whole: str, messages: Sequence[Message], turns: Sequence[int], border
     """Cut `whole` where the answers of `turns` begin, as in generation, and where they end."""
     if not whole:
         raise UserError("No token of this example is trained: the model's chat template writes nothing of it.")
-    _check_said(whole, messages, turns)
+    check_trained(whole, messages, turns)
     pieces: list[tuple[str, float | None]] = []
     done = 0
     for i, (before, after) in zip(turns, borders, strict=True):
@@ -335,20 +340,3 @@ def generation_stops(model_dir: Path) -> list[int]:
         return []
     stops = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
     return list(stops) if isinstance(stops, list) else [stops]
-
-
-def _check_said(whole: str, messages: Sequence[Message], turns: Sequence[int]) -> None:
-    """Refuse a template that leaves out what is asked or what is trained: the model would learn something else.
-
-    Of other answers templates may hide some (earlier thinking, say), and white space around a message is theirs.
-    """
-    for i, message in enumerate(messages):
-        if isinstance(message["content"], str) and (message["role"] in {"system", "user"} or i in turns):
-            said = message["content"].rpartition("</think>")[2].strip()
-            if said not in whole:
-                raise UserError(
-                    f"The model's chat template leaves out what message {i + 1} ({message['role']}) says. Choose a"
-                    " model whose template knows such messages, or put the text into another message.",
-                    param="messages",
-                    code="template_error",
-                )

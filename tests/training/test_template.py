@@ -27,6 +27,12 @@ REWRITES_HISTORY = (
 )
 NO_SYSTEM = CHATML.replace("{% for message in messages %}", "{% for message in messages if message.role != 'system' %}")
 DEAF = CHATML.replace("message.content", "('' if message.role == 'assistant' else message.content)")
+TAKES_SWITCHES = (
+    "{% set said = messages[0].content if messages[0].role == 'system' else '' %}"
+    "<|im_start|>system\nThinking: {{ 'off' if '/no_think' in said else 'on' }}\n"
+    "{{ said.replace('/no_think', '').strip() }}<|im_end|>\n"
+) + NO_SYSTEM
+"""As SmolLM3 does; it knows no second system message."""
 NO_PREFIX = (
     "{% if add_generation_prompt %}ASK {% endif %}{% for message in messages %}{{ message.content }}{% endfor %}"
 )
@@ -195,6 +201,25 @@ def test_a_template_that_leaves_a_message_out_is_refused(text, left_out):
     }
     with pytest.raises(UserError, match=re.escape(f"leaves out what {left_out} says")):
         template(text).render_pair(pair)
+
+
+def test_a_prompt_whose_system_message_would_be_left_out_is_refused():
+    """As training refuses it: the model would answer as if nothing had been said."""
+    with pytest.raises(UserError, match=re.escape("leaves out what message 1 (system) says")) as caught:
+        template(NO_SYSTEM).prompt(TWO_TURNS[:2])
+    assert (caught.value.code, caught.value.param) == ("template_error", "messages")
+    assert template(NO_SYSTEM).prompt(TWO_TURNS[1:2])
+    twice = [*TWO_TURNS[:2], {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]}]
+    with pytest.raises(UserError, match=re.escape("leaves out what message 3 (system) says")):
+        template(TAKES_SWITCHES).prompt(twice)
+
+
+@pytest.mark.parametrize("said", ["/no_think", "Be /no_think brief.", "  Be brief.\n", "", "Be\nbrief."])
+def test_a_template_may_write_a_system_message_in_its_own_words(said):
+    """Some take switches out of it, or write it as JSON: what it says still counts."""
+    prompt = [{"role": "system", "content": said}, TWO_TURNS[1]]
+    for text in (TAKES_SWITCHES, CHATML.replace("message.content", "message.content | trim | tojson")):
+        assert template(text).prompt(prompt)
 
 
 def test_no_chat_template_is_said():

@@ -11,6 +11,7 @@ from local_backend.engine.loop import train
 from local_backend.engine.template import Template
 from local_backend.engine.training import prepare
 from local_backend.engine.vision.reader import reader_of
+from local_backend.engine.vision.template import VisionTemplate
 from local_backend.engine.weights import ModelDir
 from local_backend.images import from_url
 from local_backend.settings import Settings
@@ -155,6 +156,20 @@ def test_only_lora_tunes_them(base, tmp_path):
 def test_a_model_of_text_alone_refuses_images(tmp_path):
     with pytest.raises(UserError, match="reads text only"):
         Template.of(tiny_folder(tmp_path).path).render(TWO)
+
+
+def test_a_system_message_that_the_template_leaves_out_is_refused(base):
+    template = Template.of(base.path)
+    prompt = [{"role": "system", "content": [text_part("Be brief.")]}, TWO["messages"][0]]
+    assert template.prompt(prompt)
+    loop = "{% for message in messages"
+    template.tokenizer.chat_template = template.tokenizer.chat_template.replace(
+        f"{loop} %}}", f"{loop} if message['role'] != 'system' %}}"
+    )
+    deaf = VisionTemplate(template.tokenizer, template.reader)
+    assert deaf.prompt(prompt[1:])
+    with pytest.raises(UserError, match=r"leaves out what message 1 \(system\) says"):
+        deaf.prompt(prompt)
 
 
 def test_images_of_one_size_are_the_same_tokens_and_other_pixels(base):
