@@ -109,6 +109,11 @@ def find_columns(names: Sequence[str], given: Columns) -> Columns:
     return replace(given, prompt=prompt, image=image, answer=answer, system=system, names=tuple(names))
 
 
+def image_column(names: Sequence[str]) -> str | None:
+    """The column that has images by its name, if one does."""
+    return _named(names, "image", set())
+
+
 def fill(template: str, record: Mapping[str, Any], *, is_text: bool = False) -> str:
     """The text of a column, or a template with the texts of its columns.
 

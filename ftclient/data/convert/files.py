@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ftclient.data.convert.columns import Columns, fill, find_columns
+from ftclient.data.convert.beside import with_images
+from ftclient.data.convert.columns import Columns, fill, find_columns, image_column
 from ftclient.data.convert.images import image_example
 from ftclient.data.convert.pairs import chat
 from ftclient.data.convert.recognise import Recognition, recognise
@@ -86,7 +87,7 @@ def convert_file(
             Hugging Face dataset on disk, or `hf:owner/name`.
         to: The new file; `.gz` is compressed.
         columns: Which columns ask and answer. Left out, records of known shapes (Alpaca, ShareGPT, ...) are taken
-            as such, and columns are found by their names.
+            as such, with the images beside them, and columns are found by their names.
         recognition: What `recognise` said of the source, where that was corrected.
         overwrite: Replace `to` if it exists.
         progress: Called every thousand records, of images every fifty.
@@ -134,20 +135,19 @@ def _begin(
     given = columns or Columns()
     if found.kind == "images":
         return found, _image_maker(given), Conversion(found, None)
+    folder = given.folder or Path(found.source).parent
     is_mapped = given.prompt or given.answer or given.answer_json or given.image
     if found.shape is not None and not is_mapped:
-        return found, _with_system(SHAPES[found.shape], given.system), Conversion(found, None)
-    complete = find_columns(found.columns, given)
-    if complete.image and complete.folder is None:
-        complete = replace(complete, folder=Path(found.source).parent)
+        seeing = with_images(SHAPES[found.shape], folder=folder, shrink_px=given.shrink_px)
+        return found, _with_system(seeing, given.system), Conversion(found, None)
+    complete = replace(find_columns(found.columns, given), folder=folder)
     return found, complete.make, Conversion(found, complete)
 
 
 def _examples(
     rows: Iterable[Row], make: Make, result: Conversion, progress: Progress | None
 ) -> Iterator[dict[str, Any]]:
-    has_images = result.columns.image is not None if result.columns else _is_folder_of_images(result)
-    every = _PROGRESS_EVERY_IMAGES if has_images else _PROGRESS_EVERY
+    every = _PROGRESS_EVERY_IMAGES if _has_images(result) else _PROGRESS_EVERY
     for row in rows:
         result.n_read += 1
         if progress is not None and result.n_read % every == 0:
@@ -164,8 +164,11 @@ def _examples(
             result.skipped.append(Skipped(row.line, what))
 
 
-def _is_folder_of_images(result: Conversion) -> bool:
-    return result.recognition is not None and result.recognition.kind == "images"
+def _has_images(result: Conversion) -> bool:
+    if result.columns is not None:
+        return result.columns.image is not None
+    found = result.recognition
+    return found is not None and (found.kind == "images" or image_column(found.columns) is not None)
 
 
 def _image_maker(given: Columns) -> Make:

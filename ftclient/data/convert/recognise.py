@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from ftclient.data.convert.beside import image_key
 from ftclient.data.convert.hub import PREFIX, hub_rows, is_saved_dataset, saved_rows
 from ftclient.data.convert.images import image_rows, is_image_folder
 from ftclient.data.convert.rows import (
@@ -112,10 +113,15 @@ def recognise(
         raise DataError(f"{name} has no records.")
     shape = None if found == "images" else shape_of(records[0])
     columns = tuple(dict.fromkeys(str(key) for record in records for key in record))
-    why.append(_SHAPE_NAMES[shape] if shape else f"columns {_shortened(columns)}")
+    why.append(_shape_words(shape, records) if shape else f"columns {_shortened(columns)}")
     return Recognition(
         source=name, kind=found, shape=shape, why=tuple(why), columns=columns, layout=layout, sheet=sheet, split=split
     )
+
+
+def _shape_words(shape: str, records: Sequence[Mapping[str, Any]]) -> str:
+    key = next(filter(None, map(image_key, records)), None)
+    return f"{_SHAPE_NAMES[shape]}, with images in `{key}`" if key else _SHAPE_NAMES[shape]
 
 
 def _kind_of(source: str) -> tuple[Kind, str]:

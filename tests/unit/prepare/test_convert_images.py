@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import subprocess
 import sys
 
@@ -98,6 +99,89 @@ def test_a_column_of_images_beside_one_of_texts_is_found_too(tmp_path):
     assert image_bytes(image) == (tmp_path / "a.png").read_bytes()
     alone = preview(tmp_path / "t.csv", columns=Columns(prompt="text"))
     assert alone.examples[0]["messages"][0]["content"] == "What is it?"
+
+
+PAIR = {"prompt": "What is it?", "completion": " A cat"}
+ALPACA = {"instruction": "Name it.", "input": "In one word.", "output": "Cat"}
+TALK = {
+    "conversations": [
+        {"from": "human", "value": "<image>\nWhat is it?"},
+        {"from": "gpt", "value": "A cat"},
+        {"from": "human", "value": "Sure?"},
+        {"from": "gpt", "value": "Yes"},
+    ]
+}
+CHOSEN = {"prompt": "What is it?", "chosen": "A cat", "rejected": "A dog"}
+
+
+def first_question(example: dict) -> list[str] | str:
+    """The parts of the first message, images by their width."""
+    content = (example.get("messages") or example["input"]["messages"])[0]["content"]
+    if isinstance(content, str):
+        return content
+    return [part.get("text") or inspect_image(image_bytes(part)).width_px for part in content]
+
+
+@pytest.mark.parametrize(
+    ("record", "question"),
+    [
+        (PAIR, ["What is it?", 24]),
+        (ALPACA, ["Name it.\n\nIn one word.", 24]),
+        (TALK, [24, "What is it?"]),
+        (CHOSEN, ["What is it?", 24]),
+    ],
+)
+def test_an_image_beside_a_record_of_a_known_shape_is_shown_with_its_first_question(tmp_path, record, question):
+    """Where `<image>` stands, if it does; a record without an image stays text, one whose image is gone is named."""
+    (tmp_path / "a.png").write_bytes(picture())
+    records = [record, {**record, "image": "a.png"}, {**record, "image": None}, {**record, "image": "gone.png"}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, records)))
+    done = convert_file(tmp_path / "t.jsonl", to=tmp_path / "out.jsonl")
+    assert done.skipped == [(4, "gone.png cannot be read: No such file or directory")]
+    assert "with images in `image`" in str(done.recognition)
+    text, shown, text_again = Dataset.read(done.to)
+    assert first_question(shown) == question
+    assert isinstance(first_question(text), str)
+    assert text_again == text
+
+
+def test_pairs_in_a_table_keep_their_images(tmp_path):
+    """As in other tables, each row wants one, and options hold for them."""
+    (tmp_path / "a.png").write_bytes(picture(size=(64, 32)))
+    (tmp_path / "t.csv").write_text("prompt,completion,image\nWhat is it?,cat,a.png\nWhat is it?,cat,\n")
+    done = convert_file(
+        tmp_path / "t.csv", to=tmp_path / "out.jsonl", columns=Columns(shrink_px=16, system="Be brief.")
+    )
+    (example,) = Dataset.read(done.to)
+    assert example["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert inspect_image(image_bytes(example["messages"][1]["content"][1])).width_px == 16
+    assert done.skipped == [(3, "the image is empty")]
+
+
+def test_several_images_stand_where_the_text_has_places_for_them(tmp_path):
+    for name, width in (("a", 24), ("b", 32)):
+        (tmp_path / f"{name}.png").write_bytes(picture(size=(width, 16)))
+    ask = "Is <image> like <image>, too?"
+    records = [
+        {"messages": [{"role": "user", "content": content}, {"role": "assistant", "content": "No"}], "images": images}
+        for content, images in [(ask, ["a.png", "b.png"]), ("Alike?", ["a.png", "b.png"]), (ask, ["a.png"]), (ask, [])]
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, records)))
+    done = convert_file(tmp_path / "t.jsonl", to=tmp_path / "out.jsonl")
+    found = [first_question(example) for example in Dataset.read(done.to)]
+    assert found == [["Is", 24, "like", 32, ", too?"], ["Alike?", 24, 32], ask]
+    assert done.skipped == [(3, "its texts have 2 places for images (<image>), and it has 1")]
+
+
+def test_an_image_beside_a_chat_that_shows_its_own_is_left_out(tmp_path):
+    """Its parts say what is shown, and where."""
+    (tmp_path / "a.png").write_bytes(picture())
+    shown = {"type": "image_url", "image_url": {"url": "https://example.com/b.png"}}
+    asked = {"role": "user", "content": [{"type": "text", "text": "What is it?"}, shown]}
+    messages = [asked, {"role": "assistant", "content": "A cat"}]
+    (tmp_path / "t.jsonl").write_text(json.dumps({"messages": messages, "image": "a.png"}) + "\n")
+    done = convert_file(tmp_path / "t.jsonl", to=tmp_path / "out.jsonl")
+    assert [example["messages"] for example in Dataset.read(done.to)] == [messages]
 
 
 def test_images_in_parquet_as_the_datasets_library_writes_them(tmp_path):
