@@ -49,13 +49,15 @@ def image_example(
 def cell_part(value: Any, *, folder: Path | None, shrink_px: int | None = None) -> dict[str, Any]:
     """The image that a table's cell names: a file below the table's folder, an address, or the bytes themselves.
 
-    Addresses stay addresses; nothing is fetched.
+    Images of Pillow's are taken, too. Addresses stay addresses; nothing is fetched.
 
     Raises:
         SkipRecordError: There is no such file, it lies elsewhere, or it is no image that can be used.
     """
     if isinstance(value, dict):  # as the datasets library writes images into Parquet
         value = value.get("bytes") or value.get("path")
+    if hasattr(value, "getexif"):  # an image of Pillow's, as that library gives in memory
+        value = _encoded(value)
     if isinstance(value, bytes):
         return image_part(value, name="the image", shrink_px=shrink_px)
     name = str(value or "").strip()
@@ -84,6 +86,17 @@ def image_part(content: bytes, *, name: str, shrink_px: int | None = None) -> di
         raise SkipRecordError(f"{name} has {len(changed) / 2**20:.1f} MB; 10 are accepted: shrink it (--shrink 1024)")
     kind = inspect_image(changed).format
     return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{base64.b64encode(changed).decode()}"}}
+
+
+def _encoded(image: Any) -> bytes:
+    """The bytes of a decoded image: of a JPEG again one, with the quality that it had."""
+    target = io.BytesIO()
+    kind: dict[str, Any] = {"format": "jpeg", "quality": "keep"} if image.format == "JPEG" else {"format": "png"}
+    try:
+        image.save(target, exif=image.getexif(), **kind)
+    except OSError as error:
+        raise SkipRecordError(f"the image: {error}") from None
+    return target.getvalue()
 
 
 def _seen_sound(content: bytes, name: str) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ftclient.data import Dataset
-from ftclient.data.convert import Columns, convert_file, preview, recognise
+from ftclient.data.convert import Columns, convert_file, convert_rows, preview, recognise
 from ftclient.data.images import inspect_image
 from ftclient.errors import DataError
 
@@ -191,6 +191,23 @@ def test_images_in_parquet_as_the_datasets_library_writes_them(tmp_path):
     done = convert_file(tmp_path / "t.parquet", to=tmp_path / "out.jsonl")
     (example,) = Dataset.read(done.to)
     assert image_bytes(example["messages"][0]["content"][1]) == content
+
+
+def test_decoded_images_as_rows_of_the_datasets_library_have_them():
+    """A JPEG stays one, with its quality; the others become PNG, and what PNG cannot hold is left out."""
+    photo = Image.open(io.BytesIO(picture("JPEG")))
+    images = [
+        photo,
+        Image.effect_noise((24, 16), 50).convert("RGB"),
+        Image.new("L", (24, 16)),
+        Image.new("F", (24, 16)),
+    ]
+    rows = [{"image": image, "label": "cat"} for image in images]
+    found = list(convert_rows(rows, columns=Columns(image="image", answer="label")))
+    seen = [image_bytes(example["messages"][0]["content"][1]) for example in found]
+    assert [inspect_image(content).format for content in seen] == ["jpeg", "png", "png"]
+    assert Image.open(io.BytesIO(seen[0])).quantization == photo.quantization
+    assert Image.open(io.BytesIO(seen[1])).tobytes() == images[1].tobytes()
 
 
 def test_without_pillow_images_are_taken_by_their_headers(tmp_path):
