@@ -52,7 +52,7 @@ def asks_of(
 
 
 def options_of(question: Question, questions: Sequence[Question], wishes: Wishes) -> dict[str, Any]:
-    """Return the options of a question; all approaches have room for equally long answers."""
+    """Return the options of a question, as an `Asker` takes them; all approaches have room for equally long answers."""
     options = evaluation.Wishes(max_tokens=wishes.max_tokens).options(questions)
     if wishes.docs is not None and wishes.max_tokens is None:
         options["max_tokens"] += _CITATION_TOKENS

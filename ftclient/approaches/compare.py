@@ -21,10 +21,11 @@ from ftclient.approaches.wishes import APPROACHES, TITLES, TRAINED, ApproachName
 from ftclient.cost.plan import Plan
 from ftclient.data import Dataset
 from ftclient.errors import FtclientError, UnsupportedError
-from ftclient.evaluate import spending
+from ftclient.evaluate import reasoning, spending
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.compare import Comparison
 from ftclient.evaluate.questions import Answer, Question, questions_of
+from ftclient.evaluate.remarks import remarks
 from ftclient.evaluate.retrieval import cited
 from ftclient.evaluate.store import AnswerStore
 from ftclient.evaluate.task import task_like
@@ -75,7 +76,7 @@ def compare(
         return training.ask_trained(
             client,
             trained,
-            lambda models: run.outcomes(Asker(client.openai, client.host, store, tell=audience.tell), models),
+            lambda models: run.outcomes(run.asker(store), models),
             again=lambda name: run.train(name, plans[name], skip_deleted=True),
             tell=audience.tell,
         )
@@ -136,6 +137,17 @@ class _Run:
         self._audience.tell(f"Training: {TITLES[name]}")
         return training.run(self._client, name, plan, follow=self._audience.follow, skip_deleted=skip_deleted)
 
+    def asker(self, store: AnswerStore) -> Asker:
+        """Return what asks the host."""
+        return Asker(
+            self._client.openai,
+            self._client.host,
+            store,
+            fresh=self._wishes.fresh,
+            tell=self._audience.tell,
+            is_limited=self._limit is not None,
+        )
+
     def outcomes(self, asker: Asker, trained: Mapping[ApproachName, Trained]) -> Outcomes:
         """Ask by all approaches."""
         asks = self._asks({name: each.model for name, each in trained.items()})
@@ -149,8 +161,11 @@ class _Run:
                 latency_s[name] = self._latency_s(ask)
         costs = {str(name): spending.cost_of(host, asks[name].model, answers[name], book=book) for name in asks}
         given = {str(name): self._comparable(name, answers[name]) for name in asks}
+        notes = [f"{TITLES[name]}: {text}" for name in asks for text in remarks(asker, asks[name].model, answers[name])]
         return Outcomes(
-            comparison=Comparison(questions=self._questions, given=given, task=self._task, costs_usd=costs),
+            comparison=Comparison(
+                questions=self._questions, given=given, task=self._task, notes=notes, costs_usd=costs
+            ),
             models={name: ask.model for name, ask in asks.items()},
             trained=trained,
             latency_s=latency_s,
@@ -216,6 +231,7 @@ class _Run:
 
     def _timed_s(self, ask: Ask, question: Question) -> float:
         options = options_of(question, self._questions, self._wishes)
+        options.pop(reasoning.ROOM, None)  # for askers only
         started = time.perf_counter()
         self._client.chat(ask.model, ask.messages(question), **options)
         return time.perf_counter() - started
@@ -233,7 +249,7 @@ class _Run:
             spending.Asked(
                 model=ask.model,
                 prompt_tokens=spending.prompt_tokens(self._model, ask.messages(question), question.tools),
-                answer_tokens=int(options_of(question, self._questions, self._wishes)["max_tokens"]),
+                answer_tokens=reasoning.most_tokens(ask.model, options_of(question, self._questions, self._wishes)),
             )
             for ask in asks.values()
             for question in self._questions

@@ -19,7 +19,7 @@ from ftclient.approaches.verdict import p_value
 from ftclient.approaches.wishes import TITLES, TRAINED, ApproachName, Wishes
 from ftclient.data import Dataset
 from ftclient.errors import UnsupportedError
-from ftclient.evaluate import evaluation, spending
+from ftclient.evaluate import evaluation, reasoning, spending
 from ftclient.evaluate.compare import SURE, Comparison, Figure
 from ftclient.evaluate.questions import Question, questions_of
 from ftclient.evaluate.task import task_like
@@ -60,6 +60,8 @@ class LearningCurve(JupyterMixin):
     n_questions: int
     n_seen: int
     """Test questions that the training data have, too."""
+    notes: Sequence[str] = ()
+    """What there is to know about the answers, in words."""
 
     @property
     def advice(self) -> str:
@@ -77,7 +79,7 @@ class LearningCurve(JupyterMixin):
     def doubts(self) -> list[str]:
         """What speaks against the figures, in words."""
         leak = leaks.warning(self.n_seen, self.n_questions)
-        return [leak] if leak else []
+        return [*([leak] if leak else []), *self.notes]
 
     def to_json(self) -> dict[str, Any]:
         """The curve as plain values."""
@@ -153,7 +155,13 @@ def learning_curve(
         audience.tell("Asking")
         models = [each.model for each in trained.values()]
         comparison = client.evaluate(
-            test, models=models, max_tokens=wishes.max_tokens, progress=audience.progress, tell=audience.tell
+            test,
+            models=models,
+            max_tokens=wishes.max_tokens,
+            fresh=wishes.fresh,
+            is_limited=limit is not None,
+            progress=audience.progress,
+            tell=audience.tell,
         )
         return replace(comparison, task=task)
 
@@ -206,12 +214,12 @@ def _check_budget(
     client: Client, plans: Sequence[Plan], questions: Sequence[Question], wishes: Wishes, *, limit: Decimal
 ) -> None:
     """Refuse what may cost more than was allowed: each of the models is asked every question."""
-    longest = int(evaluation.Wishes(max_tokens=wishes.max_tokens).options(questions)["max_tokens"])
+    options = evaluation.Wishes(max_tokens=wishes.max_tokens).options(questions)
     asked = [
         spending.Asked(
             model=priced_as(plan),
             prompt_tokens=spending.prompt_tokens(plan.model, question.messages, question.tools),
-            answer_tokens=longest,
+            answer_tokens=reasoning.most_tokens(priced_as(plan), options),
         )
         for plan in plans
         for question in questions
@@ -232,6 +240,7 @@ def curve_of(comparison: Comparison, approach: ApproachName, sizes: Sequence[int
         twice=twice(points[-2], points[-1]),
         n_questions=len(comparison.questions),
         n_seen=n_seen,
+        notes=comparison.notes,
     )
 
 

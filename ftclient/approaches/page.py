@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ftclient.approaches import view
@@ -35,12 +34,7 @@ def page(outcomes: Outcomes, *, title: str = "", lang: str = "en") -> str:
     """
     words = WORDS.get(lang, {})
     names = {str(name): called(text, words) for name, text in TITLES.items()}
-    comparison = outcomes.comparison
-    named = replace(
-        comparison,
-        given={names[name]: answers for name, answers in comparison.given.items()},
-        costs_usd={names[name]: usd for name, usd in comparison.costs_usd.items()},
-    )
+    named = view.named(outcomes.comparison, names)
     columns = [(name, {names[each.name]: text(each) for each in outcomes.outcomes}) for name, text in _COLUMNS.items()]
     reasons = [*outcomes.verdict.reasons, *view.not_tried(outcomes)]
     lead = comparison_page.Lead(advice=outcomes.verdict.advice, reasons=reasons, columns=columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -11,14 +13,14 @@ from rich.text import Text
 
 from ftclient.approaches.wishes import TITLES
 from ftclient.cost.words import dollars
-from ftclient.evaluate.compare_view import figure_text
+from ftclient.evaluate.compare_view import figure_text, refusals
 from ftclient.evaluate.tables import Cells, FirstThatFits
 from ftclient.view.words import clock
 
 if TYPE_CHECKING:
     from ftclient.approaches.learning_curve import LearningCurve
     from ftclient.approaches.outcome import Outcome, Outcomes
-    from ftclient.evaluate.compare import Figure
+    from ftclient.evaluate.compare import Comparison, Figure
 
 _BAR_CELLS = 16
 
@@ -28,8 +30,18 @@ def render(outcomes: Outcomes) -> RenderableType:
     verdict = outcomes.verdict
     reasons = [Padding(Text(f"- {reason}"), (0, 0, 0, 2), expand=False) for reason in verdict.reasons]
     left_out = [Text(each, style="dim") for each in not_tried(outcomes)]
-    return Group(
-        _table(outcomes), *_retrieval(outcomes), *left_out, Text(), Text(verdict.advice, style="bold"), *reasons
+    refused = refusals(named(outcomes.comparison, {str(name): title for name, title in TITLES.items()}))
+    notes = [Text(note, style="yellow") for note in (*refused, *outcomes.comparison.notes)]
+    advice = Text(verdict.advice, style="bold")
+    return Group(_table(outcomes), *_retrieval(outcomes), *left_out, *notes, Text(), advice, *reasons)
+
+
+def named(comparison: Comparison, names: Mapping[str, str]) -> Comparison:
+    """Return a comparison of approaches that calls them by these names."""
+    return replace(
+        comparison,
+        given={names[name]: answers for name, answers in comparison.given.items()},
+        costs_usd={names[name]: usd for name, usd in comparison.costs_usd.items()},
     )
 
 

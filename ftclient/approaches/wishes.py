@@ -44,9 +44,14 @@ class Wishes:
     batch_size: int | None = None
     """Of training; None lets the host choose."""
     max_tokens: int | None = None
-    """Longest answer; None is just long enough for the longest expected one, and room for a citation."""
+    """Longest answer; None is just long enough for the longest expected one, and room for a citation.
+
+    What a model thinks before it answers is part of it; with None, models that do so have more room.
+    """
     good_enough: float = GOOD_ENOUGH
     """From where on a simpler approach is enough, though another may do a little better."""
     max_cost_usd: Decimal | float | str | None = None
     """Refuse if training and answers together may cost more."""
+    fresh: bool = False
+    """Ask again what was asked before; jobs are found again all the same."""
     seed: int = 7

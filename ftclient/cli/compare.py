@@ -62,7 +62,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """What may be spent, and how well is well enough."""
+    """What may be asked and spent, and how well is well enough."""
 
     enough: Annotated[
         float,
@@ -73,6 +73,8 @@ class LimitOptions:
         typer.Option(metavar="USD", help="Refuse if jobs and answers may cost more in all."),
     ] = None
     prices: PricesOption = None
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.")] = None
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ask again what was asked before.")] = False
     yes: YesOption = False
 
 
@@ -140,6 +142,8 @@ def _wishes(
         batch_size=training.batch_size,
         good_enough=limits.enough,
         max_cost_usd=usd(limits.max_cost),
+        max_tokens=limits.max_tokens,
+        fresh=limits.fresh,
     )
 
 

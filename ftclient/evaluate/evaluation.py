@@ -17,6 +17,7 @@ from ftclient.evaluate.compare import Comparison, Measured
 from ftclient.evaluate.grade_answers import check_worked, complaint, graded, runs_code, to_ask
 from ftclient.evaluate.graders import Grader, read_grader, require_sandbox
 from ftclient.evaluate.questions import Answer, Question, first_places, questions_of
+from ftclient.evaluate.remarks import remarks
 from ftclient.evaluate.scoring import can_score, likelihoods
 from ftclient.evaluate.spending import Asked, Spending
 from ftclient.evaluate.store import AnswerStore, oldest_day
@@ -54,6 +55,8 @@ class Wishes:
     """
     max_cost_usd: Decimal | float | str | None = None
     """Refuse if it may cost more, or nobody knows what it costs."""
+    is_limited: bool = False
+    """The caller keeps to a limit: no answer is to be longer than its model's name lets one count with."""
     fresh: bool = False
     """Ask again what was asked before."""
     workers: int | None = None
@@ -64,9 +67,10 @@ class Wishes:
     """What hosts charge; None is what holds here."""
 
     def options(self, questions: Sequence[Question]) -> dict[str, Any]:
-        """The options of every question."""
+        """The options of every question, with room to reason where nobody has said how long answers may be."""
         longest = max(len(_all_text(each).encode()) for each in questions) + _SPARE_TOKENS
-        return {"max_tokens": self.max_tokens or longest, "temperature": 0}
+        room = {} if self.max_tokens else {reasoning.ROOM: reasoning.TOKENS}
+        return {"max_tokens": self.max_tokens or longest, "temperature": 0, **room}
 
 
 def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
@@ -110,7 +114,7 @@ def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
             fresh=run.wishes.fresh,
             tell=tell,
             longest_pause_s=run.wishes.longest_pause_s,
-            is_limited=run.wishes.max_cost_usd is not None,
+            is_limited=run.wishes.is_limited or run.wishes.max_cost_usd is not None,
         )
         bill = run.spending(asker)
         if announce:
@@ -136,8 +140,7 @@ class _Run:
         self.n_done = 0
         self._firsts = first_places(questions)
         self._progress = progress
-        room = {reasoning.ROOM: reasoning.TOKENS} if wishes.max_tokens is None else {}
-        self._options = {**wishes.options(questions), **room}
+        self._options = wishes.options(questions)
         self._grader = _grader_of(wishes)
         self.n_all = len(questions) * len(models) + self._n_more()
 
@@ -188,9 +191,7 @@ class _Run:
         # One model after the other, so that a machine need not hold two models at work.
         given = {model: self._answers(asker, model) for model in self.models}
         extra: list[Measured] = []
-        remarks = [(model, _dubious(answers)) for model, answers in given.items() if not asker.is_fixed(model)]
-        remarks += [(model, reasoning.complaint(answers)) for model, answers in given.items()]
-        notes = [f"{model}: {text}" for model, text in remarks if text]
+        notes = [f"{model}: {text}" for model, answers in given.items() for text in remarks(asker, model, answers)]
         if self._grader is not None:
             extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
@@ -282,18 +283,6 @@ def _with_rest(error: BackendError, run: _Run) -> BackendError:
     # What a host refuses as wrong it refuses again.
     rest = "" if error.status_code == HTTPStatus.BAD_REQUEST else ": the same call goes on from there"
     return type(error)(f"{kept}{rest}.", *error.args[1:])
-
-
-def _dubious(answers: Sequence[Answer]) -> str | None:
-    """What there is to know of answers of earlier calls, where their model may be another one by now."""
-    oldest = oldest_day(answers)
-    if oldest is None:
-        return None
-    n = sum(answer.is_stored for answer in answers)
-    return (
-        f"{n:,} of {len(answers):,} answers are of earlier calls, the oldest of {oldest}. If the name leads to another "
-        "model since, ask again: --fresh, or fresh=True."
-    )
 
 
 def _all_text(question: Question) -> str:
