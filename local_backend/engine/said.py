@@ -8,45 +8,50 @@ from typing import Any
 from local_backend.engine.messages import Message
 from local_backend.task import UserError
 
+Write = Callable[[list[Message]], str]
+"""Makes the text of messages as the chat template has it."""
+
 _OTHER_WORDS = "\u2460"
 """What a message says instead, to see whether that changes anything."""
 
 
-def check_trained(whole: str, messages: Sequence[Message], turns: Sequence[int]) -> None:
+def check_trained(whole: str, messages: Sequence[Message], turns: Sequence[int], write: Write) -> None:
     """Refuse a template that leaves out what is asked or what is trained: the model would learn something else.
 
-    Of other answers templates may hide some (earlier thinking, say), and white space around a message is theirs.
+    Of other answers templates may hide some (earlier thinking, say), and white space around a message is theirs. See
+    `check_instructed` for system messages and the arguments.
     """
+    check_instructed(whole, messages, write)
     for i, message in enumerate(messages):
-        if isinstance(message["content"], str) and (message["role"] in {"system", "user"} or i in turns):
+        if isinstance(message["content"], str) and (message["role"] == "user" or i in turns):
             said = message["content"].rpartition("</think>")[2].strip()
             if said not in whole:
                 raise _left_out(i, message)
 
 
-def check_instructed(prompt: str, messages: Sequence[Message], write: Callable[[list[Message]], str]) -> None:
+def check_instructed(text: str, messages: Sequence[Message], write: Write) -> None:
     """Refuse a template that leaves out a system message: the model would answer as if it had not been given.
 
     Some templates take switches out of it or write it in other words, so one that is not found is looked for once
-    more: it is left out if the prompt is the same whatever it says.
+    more: it is left out if the text is the same whatever it says.
 
     Args:
-        prompt: What the template makes of the messages.
+        text: What the template makes of the messages.
         messages: As templates know them.
-        write: Makes a prompt of other messages.
+        write: Made `text`, and makes that of other messages.
     """
     for i, message in enumerate(messages):
-        texts = _texts(message["content"]) if message["role"] == "system" else []
-        if not texts or any(text.strip() in prompt for text in texts):
+        parts = _texts(message["content"]) if message["role"] == "system" else []
+        if not parts or any(part.strip() in text for part in parts):
             continue
         other = {**message, "content": _said_otherwise(message["content"])}
-        if _is_same(prompt, [*messages[:i], other, *messages[i + 1 :]], write):
+        if _is_same(text, [*messages[:i], other, *messages[i + 1 :]], write):
             raise _left_out(i, message)
 
 
-def _is_same(prompt: str, messages: list[Message], write: Callable[[list[Message]], str]) -> bool:
+def _is_same(text: str, messages: list[Message], write: Write) -> bool:
     try:
-        return write(messages) == prompt
+        return write(messages) == text
     except UserError:  # it reads the message if it refuses what that says now
         return False
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from local_backend.engine.messages import Message, called_names, plain_message, renamed, tools_of, weight_of
-from local_backend.engine.said import check_instructed, check_trained
+from local_backend.engine.said import Write, check_instructed, check_trained
 from local_backend.task import UserError
 
 
@@ -122,7 +122,7 @@ class Template:
         whole = self._text(messages, tools)
         borders = [self._turn_borders(messages, tools, i, whole) for i in turns]
         if all(whole.startswith(text) for border in borders for text in border):
-            return [_draft(whole, messages, turns, borders)]
+            return [_draft(whole, messages, turns, borders, partial(self._text, tools=tools))]
         return [self._turn(messages[: i + 1], tools) for i in turns]
 
     def pair_drafts(self, example: Mapping[str, Any]) -> list[Draft]:
@@ -176,7 +176,7 @@ class Template:
                 param="model",
                 code="model_not_supported",
             )
-        return _draft(whole, messages, [last], [border])
+        return _draft(whole, messages, [last], [border], partial(self._text, tools=tools))
 
     def _finished(self, draft: Draft, pieces: Sequence[list[int]]) -> Rendered:
         """Join a draft's tokens, and weigh its answers."""
@@ -292,11 +292,13 @@ _PLAIN_KEYS = {"role", "content", "name", "weight"}
 _PLAIN_TYPES = frozenset({str, int, float})
 
 
-def _draft(whole: str, messages: Sequence[Message], turns: Sequence[int], borders: Sequence[tuple[str, str]]) -> Draft:
+def _draft(
+    whole: str, messages: Sequence[Message], turns: Sequence[int], borders: Sequence[tuple[str, str]], write: Write
+) -> Draft:
     """Cut `whole` where the answers of `turns` begin, as in generation, and where they end."""
     if not whole:
         raise UserError("No token of this example is trained: the model's chat template writes nothing of it.")
-    check_trained(whole, messages, turns)
+    check_trained(whole, messages, turns, write)
     pieces: list[tuple[str, float | None]] = []
     done = 0
     for i, (before, after) in zip(turns, borders, strict=True):

@@ -217,9 +217,11 @@ def test_a_prompt_whose_system_message_would_be_left_out_is_refused():
 @pytest.mark.parametrize("said", ["/no_think", "Be /no_think brief.", "  Be brief.\n", "", "Be\nbrief."])
 def test_a_template_may_write_a_system_message_in_its_own_words(said):
     """Some take switches out of it, or write it as JSON: what it says still counts."""
-    prompt = [{"role": "system", "content": said}, TWO_TURNS[1]]
-    for text in (TAKES_SWITCHES, CHATML.replace("message.content", "message.content | trim | tojson")):
-        assert template(text).prompt(prompt)
+    messages = [{"role": "system", "content": said}, TWO_TURNS[1], TWO_TURNS[2]]
+    as_json = CHATML.replace("message.content", "(message.content | trim | tojson if loop.first else message.content)")
+    for text in (TAKES_SWITCHES, as_json):
+        assert template(text).prompt(messages[:2])
+        assert trained_text(template(text).render({"messages": messages})[0], template(text))
 
 
 def test_no_chat_template_is_said():
