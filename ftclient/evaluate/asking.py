@@ -252,7 +252,7 @@ class Asker:
     def _wait_or_raise(self, error: BackendError, attempt: int, began: float) -> None:
         """Let everybody pause if it is no use to go on at once."""
         is_passing = isinstance(error, UnavailableError | RateLimitError) and error.code != "insufficient_quota"
-        if not is_passing or attempt == _TRIES:
+        if not is_passing or attempt == _TRIES or self._pace.is_over:
             raise error
         asked_s = asked_pause_s(error)
         if asked_s is not None and asked_s > self._longest_pause_s:

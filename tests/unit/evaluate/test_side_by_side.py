@@ -12,8 +12,10 @@ import time
 import pytest
 
 from ftclient import Dataset
-from ftclient.errors import UnsupportedError
+from ftclient.errors import BackendError, UnsupportedError
 from ftclient.evaluate.graders import grading, require_sandbox
+from ftclient.evaluate.pace import Pace
+from tests.unit.evaluate.conftest import refusal
 
 MODEL = "gpt-4.1-nano"
 EVALUATION = """
@@ -109,3 +111,24 @@ def test_ctrl_c_waits_for_no_answer_and_those_that_have_come_are_kept(hosted, ch
     found = hosted.evaluate(data, models=[MODEL])
     assert sum(answer.is_stored for answer in found.given[MODEL]) == 3
     assert found.answers[MODEL] == [f"to q{number}" for number in range(9)]
+
+
+def test_nothing_is_told_of_pauses_once_nobody_is_asked_any_more(hosted, chat_host, monkeypatch):
+    monkeypatch.setattr("ftclient.evaluate.pace._FIRST_PAUSE_S", 5.0)
+    is_over, told, end = threading.Event(), [], Pace.end
+
+    def ended(pace):
+        end(pace)
+        is_over.set()
+
+    def reply(body):
+        if body["messages"][0]["content"] == "q0":
+            return 400, refusal("No.", code="refused")
+        is_over.wait(30)
+        return 503, refusal("Later.", code=None)
+
+    monkeypatch.setattr(Pace, "end", ended)
+    chat_host.reply = reply
+    with pytest.raises(BackendError, match="No"):
+        hosted.evaluate(Dataset(example(f"q{number}") for number in range(3)), models=[MODEL], tell=told.append)
+    assert told == []
