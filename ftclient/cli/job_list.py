@@ -31,7 +31,7 @@ def jobs(
 ) -> None:
     """List jobs, newest first, and look for those whose launch was never answered."""
     with connected() as client:
-        if forget:
+        if forget is not None:
             _forget(client, forget)
             return
         unknown = client.find_lost(tell=say)

@@ -90,7 +90,7 @@ def _started(
     except FtclientError:
         raise
     except ValueError as error:
-        if not run_id:
+        if run_id is None:
             raise
         raise typer.BadParameter(str(error), param_hint="--run-id") from error
 

@@ -82,16 +82,16 @@ def launch(
         ValueError: The run id was used for another job, or is none that a job's metadata can hold.
     """
     request.check_host(host)
-    if run_id:
+    if run_id is not None:
         check_run_id(run_id)
     fingerprint = _fingerprint(request)
-    before = journal.launch(run_id) if run_id else _unanswered(openai, host, journal, fingerprint)
+    before = _unanswered(openai, host, journal, fingerprint) if run_id is None else journal.launch(run_id)
     if before and before.state != "refused":
         job = _of_before(openai, host, before, journal, fingerprint)
-        if tell and not run_id:
+        if tell and run_id is None:
             tell(taken_up(before, job.id))
         return Launched(before.run_id, job)
-    run_id = run_id or new_run_id()
+    run_id = new_run_id() if run_id is None else run_id
     files = upload(request.train), upload(request.valid) if request.valid is not None else None
     with _ours(journal, run_id):
         job = _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)

@@ -29,10 +29,12 @@ def check_run_id(run_id: str) -> None:
     """Refuse a run id that a job's metadata cannot hold.
 
     Raises:
-        ValueError: It has characters that cannot be printed, or too many.
+        ValueError: It is blank, or has characters that cannot be printed, or too many.
     """
-    if not run_id.isprintable() or len(run_id) > _LONGEST_RUN_ID:
-        raise ValueError(f"a run id has printable characters, {_LONGEST_RUN_ID} at most; {run_id[:40]!r} is none.")
+    if not run_id.strip() or not run_id.isprintable() or len(run_id) > _LONGEST_RUN_ID:
+        raise ValueError(
+            f"a run id names a launch by printable characters, {_LONGEST_RUN_ID} at most; {run_id[:40]!r} is none."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ class JobRequest:
 
     def body(self, *, training_file: str, validation_file: str | None, run_id: str | None = None) -> dict[str, Any]:
         """Return the create body; what was not chosen is not in it."""
-        metadata = {**self.metadata, **({RUN_KEY: run_id} if run_id else {})}
+        metadata = {**self.metadata, **({} if run_id is None else {RUN_KEY: run_id})}
         chosen: dict[str, Any] = {
             "model": self.model,
             "training_file": training_file,

@@ -71,6 +71,17 @@ def test_the_command_typed_again_takes_up_the_job_and_one_with_a_run_id_starts_a
         assert run(*TRAIN, "--run-id", "another") == named
 
 
+def test_a_run_id_without_a_name_starts_no_job(server: str, tmp_path: Path) -> None:
+    """As in a script whose variable is empty."""
+    examples().write(tmp_path / "data.jsonl")
+    home = tmp_path / "home"
+    with FaultProxy(server) as proxy:
+        environment = {"OPENAI_BASE_URL": f"{proxy.url}/v1", "OPENAI_API_KEY": "sk-test"}
+        run_program(*FT, *TRAIN, "--run-id", "", home=home, cwd=tmp_path, expect=2, **environment)
+        run_program(*FT, "jobs", "--forget", "", home=home, expect=2, **environment)
+        assert sum((exchange.method, exchange.path) == CREATE for exchange, _ in proxy.seen) == 0
+
+
 def test_a_launch_that_may_still_be_answered_is_listed_as_on_its_way_and_not_given_up(
     server: str, tmp_path: Path
 ) -> None:

@@ -286,7 +286,7 @@ def test_run_ids_in_other_words_have_keys_of_their_own_that_fit_a_header() -> No
     assert idempotency_key("run-plain 1") == "run-plain 1"
 
 
-@pytest.mark.parametrize("run_id", ["a\nb", "tab\there", "x" * 513, "\ud800"])
+@pytest.mark.parametrize("run_id", ["a\nb", "tab\there", "x" * 513, "\ud800", "", "  "])
 def test_a_run_id_that_no_host_would_take_is_refused_before_anything_is_written(connect, data, run_id: str) -> None:
     client = connect()
     with pytest.raises(ValueError, match="printable characters, 512 at most"):
