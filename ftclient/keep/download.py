@@ -61,7 +61,7 @@ def save(
         attempt(f"job {each.job_id}", functools.partial(_collect, steps, client, folder, each.job_id))
         for what, step in steps:
             attempt(what, step)
-    problems += [_missing(each["model"]) for each in gone if each["calls"]["model"] == NOT_LISTED]
+    problems += [_missing(each["model"]) for each in gone if each["calls"].get("model") == NOT_LISTED]
     tried |= {each["what"] for each in problems}
     earlier = [each for each in folder.manifest["problems"] if each["what"] not in tried]
     folder.manifest["problems"] = [*earlier, *problems]

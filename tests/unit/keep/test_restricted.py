@@ -88,6 +88,32 @@ def test_models_that_reason_are_not_taken_for_silent(account: Account, through, 
     assert [name for name, chat in found.items() if chat != "works"] == [account.refusing.model]
 
 
+def without_job(job_id: str):
+    """Return a fault that leaves a job out of a list."""
+
+    def edit(content: bytes) -> bytes:
+        page = json.loads(content)
+        return json.dumps({**page, "data": [each for each in page["data"] if each["id"] != job_id]}).encode()
+
+    return Fault(edit=edit)
+
+
+def test_a_model_that_no_listed_job_has_made_stays_where_models_cannot_be_listed_next_time(
+    account: Account, through, folder: KeepFolder
+) -> None:
+    client, proxy = through
+    jobless = account.whole
+    listed = {"models": NO_FAULT, "fine_tuning/jobs": without_job(jobless.job_id)}
+    proxy.choose = lambda exchange: next((listed[what] for what in listed if is_list(exchange, what)), NO_FAULT)
+    save(client, folder, inventory(client))
+    before = models_of(folder)[jobless.model]
+    assert before["job_id"] is None
+    listed["models"] = Fault(status=403)
+    save(client, folder, inventory(client))
+    assert models_of(folder)[jobless.model] == before  # what is not seen now is not known to be gone
+    assert f"job of {jobless.model}" in whats(folder)
+
+
 def test_models_that_are_listed_no_more_stay_in_the_folder(account: Account, kept: KeepFolder) -> None:
     found, whole = inventory(account.client), account.whole
     save(account.client, kept, [each for each in found if each.model != whole.model])
