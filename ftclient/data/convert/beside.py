@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftclient.data.convert.columns import image_column
-from ftclient.data.convert.images import cell_part
+from ftclient.data.convert.images import cell_part, is_empty
 from ftclient.data.convert.shapes import Make, SkipRecordError
 from ftclient.data.prompts import role_of
 
@@ -22,10 +22,10 @@ def image_key(record: Mapping[str, Any]) -> str | None:
     if record.get(_SEVERAL) and isinstance(record[_SEVERAL], list):
         return _SEVERAL
     name = image_column(list(record))
-    return None if name is None or record[name] is None else name
+    return None if name is None or is_empty(record[name]) else name
 
 
-def with_images(make: Make, *, folder: Path, shrink_px: int | None) -> Make:
+def with_images(make: Make, *, folder: Path, shrink_px: int | None, no_images: Collection[str] = ()) -> Make:
     """Let examples show the images beside their records: where texts have places for them, else with the first one.
 
     What messages show themselves stays as it is; then the key beside them is left out.
@@ -34,6 +34,7 @@ def with_images(make: Make, *, folder: Path, shrink_px: int | None) -> Make:
         make: Makes an example of a record.
         folder: Where the files of images are.
         shrink_px: Images with a longer side are scaled down to this.
+        no_images: Keys that have other things; only texts with places for images say that these should be some.
     """
 
     def seeing(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def with_images(make: Make, *, folder: Path, shrink_px: int | None) -> Make:
         messages = example["messages"] if "messages" in example else example["input"]["messages"]
         asked = [message for message in messages if role_of(message) == "user"]
         if any(not isinstance(message.get("content"), str) for message in asked):
+            return example
+        if key in no_images and not any(_PLACE in message["content"] for message in asked):
             return example
         images = record[key] if isinstance(record[key], list) else [record[key]]
         _show([cell_part(image, folder=folder, shrink_px=shrink_px) for image in images], asked)

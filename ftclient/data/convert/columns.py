@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ftclient.data.convert.images import QUESTION, cell_part
+from ftclient.data.convert.images import QUESTION, cell_part, is_empty, why_no_images
 from ftclient.data.convert.pairs import chat
 from ftclient.data.convert.shapes import SkipRecordError
 from ftclient.errors import DataError
@@ -49,6 +49,8 @@ class Columns:
 
     Left out, it is found by its name, unless `prompt` says what is shown.
     """
+    is_image_optional: bool = False
+    """Rows with a prompt whose image is empty ask without one; so it is where the column was found by its name."""
     label_separator: str | None = None
     """What stands between several labels in the answer; the answer becomes a JSON list of them."""
     shrink_px: int | None = None
@@ -65,14 +67,15 @@ class Columns:
             SkipRecordError: The prompt or the answer is empty, or the image cannot be used.
         """
         prompt = fill(self.prompt or "", record, is_text=self.image is not None).strip()
-        prompt = prompt or (QUESTION if self.image else "")
+        shows = self.image is not None and not (self.is_image_optional and prompt and is_empty(record.get(self.image)))
+        prompt = prompt or (QUESTION if shows else "")
         answer = self._answer(record).strip()
         for name, text in (("prompt", prompt), ("answer", answer)):
             if not text:
                 raise SkipRecordError(f"the {name} is empty")
         system = fill(self.system, record, is_text=True).strip() if self.system else None
         example = chat(prompt, answer, system=system)
-        if self.image:
+        if self.image and shows:
             part = cell_part(record.get(self.image), folder=self.folder, shrink_px=self.shrink_px)
             example["messages"][-2]["content"] = [{"type": "text", "text": prompt}, part]
         return example
@@ -87,8 +90,13 @@ class Columns:
         return json.dumps(list(labels), ensure_ascii=False)
 
 
-def find_columns(names: Sequence[str], given: Columns) -> Columns:
+def find_columns(names: Sequence[str], given: Columns, *, no_images: Collection[str] = ()) -> Columns:
     """Complete a mapping by the names of the columns.
+
+    Args:
+        names: The columns.
+        given: What is known of the mapping.
+        no_images: Columns that are not taken for images beside a prompt, whatever their names say.
 
     Raises:
         DataError: A named column does not exist, or no column is known to ask or to answer.
@@ -97,7 +105,8 @@ def find_columns(names: Sequence[str], given: Columns) -> Columns:
     taken = {given.answer, given.system, given.image, *given.answer_json}
     prompt = given.prompt or _named(names, "prompt", taken)
     # Who names what asks, and no image, has chosen what to show.
-    image = given.image or (None if given.prompt else _named(names, "image", {prompt, *taken}))
+    passed_over = no_images if prompt is not None else ()
+    image = given.image or (None if given.prompt else _named(names, "image", {prompt, *taken, *passed_over}))
     answer = given.answer or (None if given.answer_json else _named(names, "answer", {prompt, image, *taken}))
     system = given.system or _named(names, "system", {prompt, image, answer, *taken})
     if (prompt is None and image is None) or (answer is None and not given.answer_json):
@@ -106,12 +115,33 @@ def find_columns(names: Sequence[str], given: Columns) -> Columns:
             f"Which column {missing}? The columns are {', '.join(names)}. Name one, or give a template such as "
             f'"{{{names[0] if names else "column"}}}".'
         )
-    return replace(given, prompt=prompt, image=image, answer=answer, system=system, names=tuple(names))
+    is_optional = given.is_image_optional or (image is not None and given.image is None)
+    return replace(
+        given,
+        prompt=prompt,
+        image=image,
+        is_image_optional=is_optional,
+        answer=answer,
+        system=system,
+        names=tuple(names),
+    )
 
 
 def image_column(names: Sequence[str]) -> str | None:
     """The column that has images by its name, if one does."""
     return _named(names, "image", set())
+
+
+def without_images(
+    names: Sequence[str], records: Sequence[Mapping[str, Any]], *, folder: Path | None
+) -> dict[str, str]:
+    """The columns that should have images by their names and have other things, with the reason of the first one.
+
+    Columns that are empty in these records may have images later.
+    """
+    named = [name for name in names if name.strip().lower() in _NAMES["image"]]
+    found = {name: why_no_images((record.get(name) for record in records), folder=folder) for name in named}
+    return {name: why for name, why in found.items() if why is not None}
 
 
 def fill(template: str, record: Mapping[str, Any], *, is_text: bool = False) -> str:

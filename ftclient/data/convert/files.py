@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ftclient.data.convert.beside import with_images
-from ftclient.data.convert.columns import Columns, fill, find_columns, image_column
+from ftclient.data.convert.columns import Columns, fill, find_columns, image_column, without_images
 from ftclient.data.convert.images import image_example
 from ftclient.data.convert.pairs import chat
 from ftclient.data.convert.recognise import Recognition, recognise
@@ -136,11 +136,12 @@ def _begin(
     if found.kind == "images":
         return found, _image_maker(given), Conversion(found, None)
     folder = given.folder or Path(found.source).parent
+    no_images = without_images(found.columns, found.first, folder=folder)
     is_mapped = given.prompt or given.answer or given.answer_json or given.image
     if found.shape is not None and not is_mapped:
-        seeing = with_images(SHAPES[found.shape], folder=folder, shrink_px=given.shrink_px)
+        seeing = with_images(SHAPES[found.shape], folder=folder, shrink_px=given.shrink_px, no_images=no_images)
         return found, _with_system(seeing, given.system), Conversion(found, None)
-    complete = replace(find_columns(found.columns, given), folder=folder)
+    complete = replace(find_columns(found.columns, given, no_images=no_images), folder=folder)
     return found, complete.make, Conversion(found, complete)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,27 @@ def image_example(
     parts = [{"type": "text", "text": question or QUESTION}, part]
     messages += [{"role": "user", "content": parts}, {"role": "assistant", "content": record["label"]}]
     return {"messages": messages}
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a table's cell names no image, nor anything else."""
+    if isinstance(value, dict):  # as the datasets library writes images into Parquet
+        value = value.get("bytes") or value.get("path")
+    return not value.strip() if isinstance(value, str) else value in (None, b"", [])
+
+
+def why_no_images(values: Iterable[Any], *, folder: Path | None) -> str | None:
+    """Say why none of some cells gives an image, as for the first that is not empty; None if one does, or all are.
+
+    A cell may have a list of images.
+    """
+    first = None
+    for value in (each for cell in values for each in (cell if isinstance(cell, list) else [cell])):
+        reason = _why_no_image(value, folder)
+        if reason is None:
+            return None
+        first = first or (None if is_empty(value) else reason)
+    return first
 
 
 def cell_part(value: Any, *, folder: Path | None, shrink_px: int | None = None) -> dict[str, Any]:
@@ -86,6 +107,14 @@ def image_part(content: bytes, *, name: str, shrink_px: int | None = None) -> di
         raise SkipRecordError(f"{name} has {len(changed) / 2**20:.1f} MB; 10 are accepted: shrink it (--shrink 1024)")
     kind = inspect_image(changed).format
     return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{base64.b64encode(changed).decode()}"}}
+
+
+def _why_no_image(value: Any, folder: Path | None) -> str | None:
+    try:
+        cell_part(value, folder=folder)
+    except SkipRecordError as error:
+        return str(error)
+    return None
 
 
 def _encoded(image: Any) -> bytes:
@@ -133,7 +162,10 @@ def _file_in(folder: Path | None, name: str) -> bytes:
     if not name:
         raise SkipRecordError("the image is empty")
     start = (folder or Path()).resolve()
-    path = (start / name).resolve()
+    try:
+        path = (start / name).resolve()
+    except ValueError:  # no system has such names
+        raise SkipRecordError(f"{name[-80:]!r} is no name of a file") from None
     if not path.is_relative_to(start):
         raise SkipRecordError(f"{name[-80:]} lies outside of the folder of the table; move it there")
     try:

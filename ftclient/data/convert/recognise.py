@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from ftclient.data.convert.beside import image_key
+from ftclient.data.convert.columns import without_images
 from ftclient.data.convert.hub import PREFIX, hub_rows, is_saved_dataset, saved_rows
 from ftclient.data.convert.images import image_rows, is_image_folder
 from ftclient.data.convert.rows import (
@@ -76,6 +77,8 @@ class Recognition:
     """How a table of text is written."""
     sheet: str | int = 0
     split: str = "train"
+    first: Sequence[Mapping[str, Any]] = field(default=(), repr=False, compare=False)
+    """The first records, by which it was recognised."""
 
     def __str__(self) -> str:
         """One sentence for people."""
@@ -113,14 +116,24 @@ def recognise(
         raise DataError(f"{name} has no records.")
     shape = None if found == "images" else shape_of(records[0])
     columns = tuple(dict.fromkeys(str(key) for record in records for key in record))
-    why.append(_shape_words(shape, records) if shape else f"columns {_shortened(columns)}")
+    no_images = without_images(columns, records, folder=Path(name).parent)
+    why.append(_shape_words(shape, records, no_images) if shape else f"columns {_shortened(columns)}")
+    why += [f"no images in `{key}` ({reason})" for key, reason in no_images.items()]
     return Recognition(
-        source=name, kind=found, shape=shape, why=tuple(why), columns=columns, layout=layout, sheet=sheet, split=split
+        source=name,
+        kind=found,
+        shape=shape,
+        why=tuple(why),
+        columns=columns,
+        layout=layout,
+        sheet=sheet,
+        split=split,
+        first=tuple(records),
     )
 
 
-def _shape_words(shape: str, records: Sequence[Mapping[str, Any]]) -> str:
-    key = next(filter(None, map(image_key, records)), None)
+def _shape_words(shape: str, records: Sequence[Mapping[str, Any]], no_images: Collection[str]) -> str:
+    key = next((key for key in map(image_key, records) if key and key not in no_images), None)
     return f"{_SHAPE_NAMES[shape]}, with images in `{key}`" if key else _SHAPE_NAMES[shape]
 
 

@@ -146,16 +146,70 @@ def test_an_image_beside_a_record_of_a_known_shape_is_shown_with_its_first_quest
 
 
 def test_pairs_in_a_table_keep_their_images(tmp_path):
-    """As in other tables, each row wants one, and options hold for them."""
+    """As in other tables, a row without one asks without it, and options hold for them."""
     (tmp_path / "a.png").write_bytes(picture(size=(64, 32)))
     (tmp_path / "t.csv").write_text("prompt,completion,image\nWhat is it?,cat,a.png\nWhat is it?,cat,\n")
     done = convert_file(
         tmp_path / "t.csv", to=tmp_path / "out.jsonl", columns=Columns(shrink_px=16, system="Be brief.")
     )
-    (example,) = Dataset.read(done.to)
-    assert example["messages"][0] == {"role": "system", "content": "Be brief."}
-    assert inspect_image(image_bytes(example["messages"][1]["content"][1])).width_px == 16
-    assert done.skipped == [(3, "the image is empty")]
+    shown, text = (example["messages"] for example in Dataset.read(done.to))
+    assert shown[0] == text[0] == {"role": "system", "content": "Be brief."}
+    assert inspect_image(image_bytes(shown[1]["content"][1])).width_px == 16
+    assert text[1]["content"] == "What is it?"
+    assert done.skipped == []
+
+
+def test_rows_of_texts_whose_image_is_empty_ask_without_one(tmp_path):
+    """One that is named and gone is left out with the reason; who names the column wants one in each row."""
+    (tmp_path / "a.png").write_bytes(picture())
+    lines = ["text,label,image", "Lamp,tech,", "Door,house,a.png", "Card,bank, ", "Key,house,gone.png", ",house,"]
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    done = convert_file(tmp_path / "t.csv", to=tmp_path / "out.jsonl")
+    assert [first_question(example) for example in Dataset.read(done.to)] == ["Lamp", ["Door", 24], "Card"]
+    assert done.skipped == [
+        (5, "gone.png cannot be read: No such file or directory"),
+        (6, "the image is empty"),
+    ]
+    named = convert_file(tmp_path / "t.csv", to=tmp_path / "named.jsonl", columns=Columns(image="image"))
+    assert [skipped.line for skipped in named.skipped] == [2, 4, 5, 6]
+
+
+@pytest.mark.parametrize("names", ["text,label", "prompt,completion", "instruction,output"])
+@pytest.mark.parametrize("cell", ["no", "gone.png", "a\0.png"])
+def test_a_column_without_images_is_none_of_images_whatever_its_name(tmp_path, names, cell):
+    """It is said, and why; only where it is the only one that could ask, or is named, are its rows left out."""
+    asked, answered = names.split(",")
+    rows = [{asked: "Lamp", answered: "tech", "photo": photo} for photo in ("", cell, cell)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = convert_file(tmp_path / "t.jsonl", to=tmp_path / "out.jsonl")
+    assert [first_question(example) for example in Dataset.read(done.to)] == ["Lamp"] * 3
+    assert "no images in `photo` (" in str(done.recognition)
+    assert "with images" not in str(done.recognition)
+    assert done.columns is None or done.columns.image is None
+    for columns in (Columns(image="photo"), Columns(image="photo", prompt=asked)):
+        named = preview(tmp_path / "t.jsonl", columns=columns)
+        assert (named.n_read, named.examples, len(named.skipped)) == (3, [], 3)
+
+
+def test_a_column_of_images_that_begins_with_empty_cells_is_one(tmp_path):
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "t.csv").write_text("text,label,image\n" + "Lamp,tech,\n" * 30 + "Door,house,a.png\n")
+    done = convert_file(tmp_path / "t.csv", to=tmp_path / "out.jsonl")
+    assert [first_question(example) for example in Dataset.read(done.to)] == ["Lamp"] * 30 + [["Door", 24]]
+
+
+def test_texts_with_places_for_images_do_not_become_examples_without(tmp_path):
+    (tmp_path / "t.jsonl").write_text(json.dumps({**TALK, "image": "gone.png"}) + "\n")
+    done = convert_file(tmp_path / "t.jsonl", to=tmp_path / "out.jsonl")
+    assert done.skipped == [(1, "gone.png cannot be read: No such file or directory")]
+
+
+def test_images_are_looked_for_in_the_folder_that_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.png").write_bytes(picture())
+    (tmp_path / "t.csv").write_text("text,label,image\nDoor,house,a.png\n")
+    found = preview(tmp_path / "t.csv", columns=Columns(folder=tmp_path / "photos"))
+    assert [first_question(example) for example in found.examples] == [["Door", 24]]
 
 
 def test_several_images_stand_where_the_text_has_places_for_them(tmp_path):
