@@ -82,6 +82,13 @@ def lists_of(texts: Sequence[str], *, with_numbers: bool) -> list[list[str]] | N
     return lists if len(lists) == len(found) else None
 
 
+def are_ordered(lists: Sequence[Sequence[str]]) -> bool:
+    """Whether two lists hold the same labels in different orders, as rankings do: so their order says something."""
+    read = Reader([label for each in lists for label in each])
+    orders = {tuple(map(read, each)) for each in lists}
+    return len({frozenset(each) for each in orders}) < len(orders)
+
+
 def _listed(text: str, *, numbers: type[str] | None) -> list[str] | None:
     try:
         found: Any = json.loads(text, parse_int=numbers, parse_float=numbers)

@@ -110,7 +110,7 @@ def task_of(questions: Sequence[Question], *, are_labels: bool = False, because:
         known = because if are_labels else None
         return _labels_task(expected, because=known) if lists is None else _lists_task(lists, because=known)
     if all(map(metrics.is_json, expected)):
-        return Task(kind="json", reason=f"all {n} expected answers are JSON", measures=_JSON)
+        return _json_task(n, is_ordered=_are_ordered(expected))
     if all(metrics.final_number(text) for text in expected):
         return Task(kind="numbers", reason=f"all {n} expected answers end in a number behind ####", measures=_NUMBERS)
     return _texts_task(expected)
@@ -123,8 +123,10 @@ def task_like(questions: Sequence[Question], examples: Sequence[Question]) -> Ta
         questions: With the expected answers.
         examples: The training data.
     """
-    task = task_of(questions)
-    if task.kind in {"labels", "calls"} or not _look_like_labels([each.expected for each in (*examples, *questions)]):
+    task, together = task_of(questions), [each.expected for each in (*examples, *questions)]
+    if task.kind == "labels" and _are_ordered(together):
+        return _json_task(len(questions), is_ordered=True)
+    if task.kind in {"labels", "calls"} or not _look_like_labels(together):
         return task
     return task_of(questions, are_labels=True, because="the training data have labels")
 
@@ -143,6 +145,11 @@ def metric_of(grader: Grader) -> Metric:
         bounds=(low, high),
         right_from=line if line is not None else 1.0 if is_binary else (low + high) / 2,
     )
+
+
+def _json_task(n: int, *, is_ordered: bool) -> Task:
+    ordered = ", lists whose order counts: some have the same in another one" if is_ordered else ""
+    return Task(kind="json", reason=f"all {n} expected answers are JSON{ordered}", measures=_JSON)
 
 
 def _lists_task(lists: Sequence[Sequence[str]], *, because: str | None) -> Task:
@@ -194,8 +201,15 @@ def _are_labels(texts: Sequence[str]) -> bool:
 
 
 def _are_label_lists(lists: Sequence[Sequence[str]]) -> bool:
-    """Whether these look like lists of labels, none of which is in a list twice."""
-    return _are_labels(_joined(lists)) and all(len(set(each)) == len(each) for each in lists)
+    """Whether these look like lists of labels, in no order, none of which is in a list twice."""
+    are_sets = all(len(set(each)) == len(each) for each in lists) and not labels.are_ordered(lists)
+    return are_sets and _are_labels(_joined(lists))
+
+
+def _are_ordered(expected: Sequence[str]) -> bool:
+    """Whether these are lists of texts in JSON whose order says something."""
+    lists = labels.lists_of(expected, with_numbers=False)
+    return lists is not None and labels.are_ordered(lists)
 
 
 def _joined(lists: Sequence[Sequence[str]]) -> list[str]:

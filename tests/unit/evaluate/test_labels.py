@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -80,7 +81,7 @@ def test_what_a_classifier_is_asked_for_are_labels_whatever_they_look_like(answe
     assert task.reason.startswith("a classifier is asked: ")
 
 
-LISTS = [["tool", "fruit"], ["fruit"], ["animal", "tool"], [], ["tool", "animal"], ["fruit", "tool"]]
+LISTS = [["tool", "fruit"], ["fruit"], ["animal", "tool"], [], ["animal", "tool"], ["tool", "fruit"]]
 
 
 def test_lists_of_labels_are_compared_as_sets():
@@ -117,12 +118,37 @@ def test_the_labels_of_each_answer_are_written_out():
     assert json.loads(written)["answers"][0]["values"]["macro_f1"] == {"m": [["fruit", "tool"], ["fruit", "tool"]]}
 
 
+RANKINGS = [json.dumps(ranking) for ranking in itertools.permutations(["red", "green", "blue"])] * 3
+ORDER_COUNTS = "expected answers are JSON, lists whose order counts: some have the same in another one"
+
+
+def test_where_lists_have_the_same_in_different_orders_their_order_counts():
+    assert task_for(RANKINGS)[1].reason == f"all {len(RANKINGS)} {ORDER_COUNTS}"
+    _, found = figures(RANKINGS, [json.dumps(json.loads(each)[::-1]) for each in RANKINGS])
+    assert found["exact_match"] == 0
+    _, found = figures(RANKINGS, RANKINGS)
+    assert found["exact_match"] == 1
+
+
+def test_the_training_data_show_that_the_order_of_lists_counts():
+    few = [RANKINGS[0]] * 4
+    assert task_for(few)[1].kind == "labels"
+    task = like(few, RANKINGS)
+    assert (task.kind, task.reason) == ("json", f"all 4 {ORDER_COUNTS}")
+
+
+def test_the_lists_of_a_classifier_have_no_order():
+    _, found = figures(RANKINGS, RANKINGS[::-1], are_labels=True)
+    assert found["exact_match"] == 1
+
+
 @pytest.mark.parametrize(
     ("answers", "kind"),
     [
         (LISTS, "labels"),
         ([["a", "b"], ["c", "d"], ["e"]], "json"),  # labels come again
         ([["a", "b", "a"], ["b", "a"]] * 5, "json"),  # a label counts once
+        ([["a", "b"], ["b", "c"], ["b", "a"]] * 5, "json"),  # sets have no order
         ([[1, 2], [2, 1]] * 5, "json"),
         ([["a"], ["b"], {"a": 1}] * 5, "json"),
         ([["a long text that says much more than a label"], ["b"]] * 5, "json"),
