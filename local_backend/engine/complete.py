@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from local_backend.models import cache
+
+if TYPE_CHECKING:
+    import torch
 
 NAMED_WEIGHTS = 3
 
@@ -36,6 +41,20 @@ def load_complete(
     if lacking:
         raise IncompleteError(_words(lacking))
     return model, sorted(found["missing_keys"])
+
+
+def placed(model: Any, folder: Path, device: torch.device) -> Any:
+    """Move a model that was loaded from a folder to its device, and return it.
+
+    On the CPU weights are memory maps of their files. Whoever wrote into such a file would change the model, and one
+    that gets shorter ends the process, so weights of folders that anybody may write into are copied: one at a time, as
+    there may be no room for all of them twice.
+    """
+    model = model.to(device)
+    if device.type == "cpu" and not cache.is_stored(folder):
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+    return model
 
 
 def _words(lacking: Iterable[str]) -> str:

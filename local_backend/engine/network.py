@@ -12,7 +12,7 @@ from torch import nn
 
 from local_backend.engine import decoder
 from local_backend.engine.attention import plan_attention
-from local_backend.engine.complete import load_complete
+from local_backend.engine.complete import load_complete, placed
 from local_backend.engine.device import Machine
 from local_backend.engine.dropout import without_dropout
 from local_backend.engine.frozen import FrozenStates
@@ -274,4 +274,4 @@ def load_trainable(auto_class: Any, model_dir: Path, machine: Machine) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         text = f"The model can't be loaded for training: {str(error)[:300]}"
         raise JobError("model_not_supported", text, "model") from error
-    return model.to(machine.device).train()
+    return placed(model, model_dir, machine.device).train()

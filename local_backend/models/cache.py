@@ -37,13 +37,23 @@ class Source:
 
 def folder(name: str, *, settings: Settings) -> Path:
     """Return where a model of this canonical name is stored, whether or not it is there."""
-    slug = name.replace("/", "--").lstrip(".")
-    return settings.cache / "models" / slug
+    return settings.cache / "models" / _slug(name)
 
 
 def find(name: str, *, settings: Settings) -> Source | None:
     """Return what is stored under this canonical name; None when nothing is, or another version wrote it."""
     return _read(folder(name, settings=settings) / _MARKER)
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether a folder is a complete model of a cache: none of its files is written again, it goes as a whole.
+
+    Folders that were copied out of a cache have the marker too, but not the lock beside them.
+    """
+    if not _lock(folder).is_file():
+        return False
+    source = _read(folder / _MARKER)
+    return source is not None and folder.name == _slug(source.name)
 
 
 def stored(*, settings: Settings) -> list[Source]:
@@ -70,7 +80,7 @@ def building(name: str, *, settings: Settings) -> Iterator[Path]:
     """Hold the model's lock and yield the folder to build it in; other processes wait. What is in it stays."""
     target = folder(name, settings=settings)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(target.name + ".lock").open("w") as lock:
+    with _lock(target).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         staging = target.with_name(target.name + ".part")
         staging.mkdir(exist_ok=True)
@@ -91,6 +101,14 @@ def publish(built: Path, *, source: Source, settings: Settings) -> None:
         shutil.rmtree(target)
     built.rename(target)
     _sync(target.parent)
+
+
+def _slug(name: str) -> str:
+    return name.replace("/", "--").lstrip(".")
+
+
+def _lock(target: Path) -> Path:
+    return target.with_name(target.name + ".lock")
 
 
 def _read(marker: Path) -> Source | None:

@@ -16,7 +16,7 @@ from torch import nn
 from local_backend.engine.classify import packed
 from local_backend.engine.classify.kinds import Kind
 from local_backend.engine.classify.readers import ImageReader, Reader, TextReader, reader_of
-from local_backend.engine.complete import load_complete
+from local_backend.engine.complete import load_complete, placed
 from local_backend.engine.device import Machine
 from local_backend.engine.projection import project
 from local_backend.engine.quiet import quiet
@@ -156,7 +156,7 @@ def load_body(folder: Path, kind: Kind, *, machine: Machine) -> TextBody | Image
     if kind.modality == "text" and kind.pooling == "pooler" and missing:
         kind = replace(kind, pooling="mean")  # of the tokens, as the pooler has never been trained
     # Without dropout: it would make frozen parts different every time, and small models gain nothing by it.
-    model.to(machine.device).eval()
+    model = placed(model, folder, machine.device).eval()
     return ImageBody(model, reader, kind) if isinstance(reader, ImageReader) else TextBody(model, reader, kind)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from local_backend.engine.complete import load_complete
+from local_backend.engine.complete import load_complete, placed
 from local_backend.engine.generation.lora import LayerAdapter, RoutedLinear, Routing, read_adapter, route
 from local_backend.engine.quiet import quiet
 from local_backend.engine.template import Template
@@ -76,7 +76,7 @@ def _load(folder: Path) -> Any:
     except (ValueError, RuntimeError) as error:
         text = f"The model can't be loaded to be merged: {str(error)[:300]}"
         raise UserError(text, param="model", code="model_not_supported") from error
-    return model.eval().requires_grad_(requires_grad=False)
+    return placed(model, folder, torch.device("cpu")).eval().requires_grad_(requires_grad=False)
 
 
 @torch.no_grad()

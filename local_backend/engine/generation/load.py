@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from local_backend.engine import NO_LIMIT_TOKENS
-from local_backend.engine.complete import load_complete
+from local_backend.engine.complete import load_complete, placed
 from local_backend.engine.decoder import has_fixed_rotary_tables
 from local_backend.engine.device import Machine, choose_machine
 from local_backend.engine.generation import attention as decode_attention
@@ -85,7 +85,7 @@ def load(folder: Path, *, tokenizer_dir: Path) -> Loaded:
     except (ValueError, RuntimeError) as error:  # the latter: weights of other shapes than the configuration says
         text = f"This model can't be used for chat: {str(error)[:300]}"
         raise UserError(text, param="model", code="model_not_supported") from error
-    model = model.to(machine.device).eval().requires_grad_(requires_grad=False)
+    model = placed(model, folder, machine.device).eval().requires_grad_(requires_grad=False)
     routing = Routing()
     route(model, routing)
     return Loaded(
