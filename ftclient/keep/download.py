@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftclient.errors import FtclientError
 from ftclient.jobs.follow import ending_of
@@ -40,33 +39,70 @@ def save(
     before = folder.manifest["models"]
     models, gone = _with_known_jobs(before, models), _gone(before, models)
     folder.manifest["models"] = [*(each.to_json() for each in models), *gone]
-    tried: set[str] = set()
-    problems: list[Mapping[str, str]] = []
-
-    def attempt(what: str, call: Callable[[], object]) -> None:
-        tried.add(what)
-        if progress:
-            progress(what)
-        try:
-            call()
-        except FtclientError as error:
-            problems.append({"what": what, "why": str(error)})
-
+    run = _Run(client, folder, progress)
     for each in models:
-        tried |= _looked_at(each)
-        problems += _refusals(each)
-        if each.job_id is None:
-            continue
-        steps: list[tuple[str, Callable[[], object]]] = []
-        attempt(f"job {each.job_id}", functools.partial(_collect, steps, client, folder, each.job_id))
-        for what, step in steps:
-            attempt(what, step)
-    problems += [_missing(each["model"]) for each in gone if each["calls"].get("model") == NOT_LISTED]
-    tried |= {each["what"] for each in problems}
+        run.tried |= _looked_at(each)
+        run.problems += _refusals(each)
+        if each.job_id is not None:
+            run.save_job(each.job_id)
+    run.problems += [_missing(each["model"]) for each in gone if each["calls"].get("model") == NOT_LISTED]
+    problems = run.problems_left()
+    tried = run.tried | {each["what"] for each in problems}
     earlier = [each for each in folder.manifest["problems"] if each["what"] not in tried]
     folder.manifest["problems"] = [*earlier, *problems]
     folder.save()
     return problems
+
+
+class _Part(NamedTuple):
+    """Something that there is of a job, and how it is had."""
+
+    what: str
+    name: str
+    """Where it is in the folder."""
+    fetch: Callable[[], object]
+    is_final: bool = True
+    """The host will not have more of it another day."""
+
+    def is_here(self, folder: KeepFolder) -> bool:
+        return self.is_final and folder.has(self.name)
+
+
+class _Run:
+    """One run over the jobs of models."""
+
+    def __init__(self, client: Client, folder: KeepFolder, progress: Progress | None) -> None:
+        self._client, self._folder, self._progress = client, folder, progress
+        self._missed: dict[str, _Part] = {}
+        self.tried: set[str] = set()
+        """What was looked for: what was said of it before holds no more."""
+        self.problems: list[Mapping[str, str]] = []
+
+    def save_job(self, job_id: str) -> None:
+        """Save a job and all its parts that are not here yet."""
+        parts: list[_Part] = []
+        self._attempt(f"job {job_id}", lambda: parts.extend(_parts(self._client, self._folder, job_id)))
+        for part in parts:
+            if part.is_here(self._folder):
+                self.tried.add(part.what)
+            elif not self._attempt(part.what, part.fetch):
+                self._missed[part.what] = part
+
+    def problems_left(self) -> list[Mapping[str, str]]:
+        """Return the problems but for what has come after all: jobs share files, and the next one may get them."""
+        here = {what for what, part in self._missed.items() if part.is_here(self._folder)}
+        return [each for each in self.problems if each["what"] not in here]
+
+    def _attempt(self, what: str, call: Callable[[], object]) -> bool:
+        self.tried.add(what)
+        if self._progress:
+            self._progress(what)
+        try:
+            call()
+        except FtclientError as error:
+            self.problems.append({"what": what, "why": str(error)})
+            return False
+        return True
 
 
 def _with_known_jobs(before: Sequence[Mapping[str, Any]], models: Sequence[Tuned]) -> list[Tuned]:
@@ -112,30 +148,25 @@ def _missing(name: str) -> Mapping[str, str]:
     return {"what": f"model {name}", "why": "The account lists it no more."}
 
 
-def _collect(steps: list[tuple[str, Callable[[], object]]], client: Client, folder: KeepFolder, job_id: str) -> None:
-    steps.extend(_steps(client, folder, job_id))
-
-
-def _steps(client: Client, folder: KeepFolder, job_id: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Save a job itself, and yield what else there is of it, and how; a job that has ended does not change."""
+def _parts(client: Client, folder: KeepFolder, job_id: str) -> Iterator[_Part]:
+    """Save a job itself, and yield what else there is of it; a job that has ended does not change."""
     at = f"jobs/{safe_name(job_id)}"
     job = client.job(job_id)
     latest = job.latest or job.refresh()
     folder.put_json(f"{at}/job.json", latest.to_dict(mode="json"))
-    parts: dict[str, Callable[[], object]] = {
+    listed: dict[str, Callable[[], object]] = {
         "events.jsonl": lambda: folder.put(f"{at}/events.jsonl", _lines(job)),
         "metrics.json": lambda: folder.put_json(f"{at}/metrics.json", [row.to_json() for row in job.metrics()]),
         "checkpoints.json": lambda: folder.put_json(
             f"{at}/checkpoints.json", [each.to_dict(mode="json") for each in job.checkpoints()]
         ),
     }
-    for name, step in parts.items():
-        if ending_of(latest) is None or not folder.has(f"{at}/{name}"):
-            yield f"{name} of {job_id}", step
+    has_ended = ending_of(latest) is not None
+    for name, fetch in listed.items():
+        yield _Part(f"{name} of {job_id}", f"{at}/{name}", fetch, is_final=has_ended)
     for file_id in filter(None, (latest.training_file, latest.validation_file, *(latest.result_files or ()))):
         name = f"files/{safe_name(file_id)}.{'csv' if file_id in (latest.result_files or ()) else 'jsonl'}"
-        if not folder.has(name):
-            yield f"file {file_id} of {job_id}", _file_step(client, folder, file_id, name)
+        yield _Part(f"file {file_id} of {job_id}", name, _file_step(client, folder, file_id, name))
 
 
 def _file_step(client: Client, folder: KeepFolder, file_id: str, name: str) -> Callable[[], object]:

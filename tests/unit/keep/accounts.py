@@ -33,7 +33,7 @@ def pairs(n: int = 12) -> Dataset:
 
 
 class Account:
-    """Four tuned models: one whole, one whose files were deleted, one that refuses, one tuned by preferences."""
+    """Tuned models: one whole, one without files, one that refuses, and two tuned by the same preferences."""
 
     def __init__(self, url: str, home: Path) -> None:
         self.url = url
@@ -43,6 +43,7 @@ class Account:
         self.fileless = tune(examples("fileless"))
         self.refusing = tune(examples("refusing"))
         self.preferring = tune(pairs(), method=DPO(n_epochs=1, beta=0.3))
+        self.alike = tune(pairs(), method=DPO(n_epochs=1, beta=0.1))
         self.client.delete_file(self.fileless.job.training_file)
         self.client.delete_model(self.refusing.model)
 

@@ -158,3 +158,20 @@ def test_a_problem_stays_until_what_it_is_about_could_be_had(account: Account, t
     assert GREEN not in page(again)
     again.drop_problems("golden answers of somebody")
     assert GREEN in page(again)
+
+
+def test_a_file_of_two_jobs_is_missed_by_neither_once_it_is_here(account: Account, through, folder: KeepFolder) -> None:
+    client, proxy = through
+    jobs, file = (account.preferring.job, account.alike.job), account.preferring.job.training_file
+    assert {job.training_file for job in jobs} == {file}
+    missed, left = {f"file {file} of {job.id}" for job in jobs}, [refused("Later.")]
+    proxy.choose = lambda exchange: left.pop() if left and exchange.path == f"/v1/files/{file}/content" else NO_FAULT
+    problems = save(client, folder, inventory(client))
+    assert not left
+    assert folder.has(f"files/{file}.jsonl")
+    assert missed.isdisjoint(each["what"] for each in problems)
+    assert missed.isdisjoint(whats(folder))
+    for what in missed:
+        folder.note_problem(what, "It was missed by an earlier save.")
+    save(client, folder, inventory(client))
+    assert missed.isdisjoint(whats(folder))
