@@ -46,7 +46,7 @@ def record(
         client: Connected to where the model is.
         folder: Where answers are kept, and what is missing is listed.
         model: Whom to ask.
-        prompts: What to ask.
+        prompts: What to ask; without any, nothing is, and what is missing stays listed.
         max_tokens: Longest answer.
         progress: Told about every prompt.
         tell: Told in words when the host fails and is asked again after a pause.
@@ -54,10 +54,13 @@ def record(
     Raises:
         BackendError: The model does not answer. What it has answered is kept.
     """
+    if not prompts:
+        return sum(1 for _ in folder.golden(model))
     what = problem_of(model)
     try:
         with asker(client, tell=tell) as asking:
-            n = _Recording(folder, asking, model, max_tokens).run(prompts, progress)
+            recording = _Recording(folder, asking, model, max_tokens)
+            n = recording.run(prompts, progress)
     except FtclientError as error:
         folder.note_problem(what, str(error))
         raise
@@ -67,7 +70,8 @@ def record(
         folder.note_problem(what, why)
     else:
         folder.drop_problems(what)
-    folder.drop_problems(silence_of(model))
+    if recording.has_answered:
+        folder.drop_problems(silence_of(model))
     return n
 
 
@@ -88,6 +92,8 @@ class _Recording:
         self._folder, self._asking, self._model, self._max_tokens = folder, asking, model, max_tokens
         self._done = {entry["prompt"]: entry for entry in folder.golden(model)}
         self._refused = {entry["prompt"]: entry for entry in folder.refused(model)}
+        self.has_answered = False
+        """Whether an answer came in this run: those of earlier ones do not show that the model still answers."""
 
     def run(self, prompts: Sequence[Prompt], progress: Progress | None) -> int:
         """Ask what is missing and return how many answers are there then."""
@@ -128,6 +134,7 @@ class _Recording:
             "message": _message(said),
             "finish_reason": said.finish_reason,
         }
+        self.has_answered = True
         self._folder.add_golden(self._model, entry)
         self._done[prompt.key] = entry
         self._refused.pop(prompt.key, None)

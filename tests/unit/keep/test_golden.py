@@ -74,6 +74,29 @@ def test_a_model_that_refuses_every_prompt_does_not_answer(hosted, chat_host, fo
     assert not list(folder.golden(TUNED))
 
 
+def test_that_a_model_does_not_answer_stands_until_it_does(hosted, chat_host, folder) -> None:
+    prompts = prompts_of(examples())
+    record(hosted, folder, TUNED, prompts)
+    chat_host.reply = lambda _: (404, refusal("It is gone", code=None))
+    folder.note_problem(silence_of(TUNED), "It is gone")
+    n_asked = len(chat_host.asked)
+    assert record(hosted, folder, TUNED, prompts) == N
+    assert len(chat_host.asked) == n_asked
+    assert list(problems(folder)) == [silence_of(TUNED)]
+    chat_host.reply = lambda _: "I am back"
+    record(hosted, folder, TUNED, prompts_of(examples(N + 1)))
+    assert not problems(folder)
+
+
+def test_without_prompts_what_is_missing_stays_missing(hosted, chat_host, folder) -> None:
+    missing = {problem_of(TUNED): "It is gone", silence_of(TUNED): "It is gone"}
+    for what, why in missing.items():
+        folder.note_problem(what, why)
+    assert record(hosted, folder, TUNED, []) == 0
+    assert not chat_host.asked
+    assert problems(folder) == missing
+
+
 def test_a_model_that_goes_in_between_is_asked_no_more_and_leaves_what_it_said(hosted, chat_host, folder) -> None:
     chat_host.reply = lambda body: "here" if asked_of(body) < "q3" else (404, refusal("It is gone", code=None))
     for _ in range(2):
