@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ftclient.evaluate.metrics import LabelsPair, as_label
+from ftclient.evaluate.metrics import LabelsPair, as_label, without_signs
 from ftclient.evaluate.questions import Answer, Question
 
 
+_RARE = 0.05
+"""A spelling that comes less often, against the commonest that is alike, is taken for a slip of the pen."""
+
+
 class Reader:
-    """Reads a text as a label: without its dress (case, quotes, a full stop), where that leaves labels unlike.
+    """Reads a text as a label: without its dress (case, quotes, a full stop), as far as that leaves labels unlike.
+
+    A text is the label that it is written like. Failing that it is the only one that is like it without signs, or
+    without case, or without both.
 
     Args:
         labels: The expected labels, as they are written.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
-        by_core = defaultdict[str, set[str]](set)
+        alike = defaultdict[str, Counter[str]](Counter)
         for label in labels:
-            by_core[as_label(label)].add(label.strip())
-        self._dressed = {core for core, written in by_core.items() if len(written) > 1 or not core}
-        self.n_alike = sum(len(by_core[core]) for core in self._dressed if len(by_core[core]) > 1)
-        """How many labels only their dress parts, so that they are compared as they are written."""
-        self.n = sum(len(written) if core in self._dressed else 1 for core, written in by_core.items())
+            alike[as_label(label)][label.strip()] += 1
+        kept = [_kept(spellings) if core else list(spellings) for core, spellings in alike.items()]
+        self.n_alike = sum(len(spellings) for spellings in kept if len(spellings) > 1)
+        """How many labels only their dress parts, so that it is kept where it does."""
+        self.n = sum(map(len, kept))
         """How many labels there are."""
+        known = {label for spellings in kept for label in spellings}
+        self.slips = [each for spellings in alike.values() for each in spellings if each not in known]
+        """Rare spellings, which are read as the common ones."""
+        self._steps = [(undress, _sole(undress, known)) for undress in (str.strip, without_signs, _lower, as_label)]
 
     def __call__(self, text: str) -> str:
-        """Return what two texts have in common if they are the same label."""
-        core = as_label(text)
-        return text.strip() if core in self._dressed else core
+        """Return the label that a text is; the text itself where it is none."""
+        found = (labels.get(undress(text)) for undress, labels in self._steps)
+        return next((label for label in found if label is not None), text.strip())
 
 
 class OneLabel:
@@ -87,6 +98,24 @@ def are_ordered(lists: Sequence[Sequence[str]]) -> bool:
     read = Reader([label for each in lists for label in each])
     orders = {tuple(map(read, each)) for each in lists}
     return len({frozenset(each) for each in orders}) < len(orders)
+
+
+def _kept(spellings: Counter[str]) -> list[str]:
+    """The spellings that are not rare against the commonest one."""
+    most = max(spellings.values())
+    return [each for each, n in spellings.items() if n >= _RARE * most]
+
+
+def _sole(undress: Callable[[str], str], labels: Iterable[str]) -> dict[str, str]:
+    """The labels by what is left of them without some dress, where that is something, and one label's alone."""
+    left = defaultdict[str, list[str]](list)
+    for label in labels:
+        left[undress(label)].append(label)
+    return {key: found[0] for key, found in left.items() if len(found) == 1 and (key or undress is str.strip)}
+
+
+def _lower(text: str) -> str:
+    return " ".join(text.split()).casefold()
 
 
 def _listed(text: str, *, numbers: type[str] | None) -> list[str] | None:

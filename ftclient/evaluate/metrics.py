@@ -48,7 +48,12 @@ def fields_right(answer: str, expected: str) -> float:
 
 def as_label(text: str) -> str:
     """Return a label without what does not make it another one: case, white space, quotes and a full stop."""
-    return " ".join(text.split()).strip(_DRESS).casefold()
+    return without_signs(text).casefold()
+
+
+def without_signs(text: str) -> str:
+    """Return a label without quotes and a full stop, and with single spaces, in its own case."""
+    return " ".join(text.split()).strip(_DRESS)
 
 
 def shared_words(answer: str, expected: str) -> float:

@@ -19,6 +19,7 @@ _MOST_LABEL_WORDS = 6
 _MOST_LABEL_CHARS = 60
 _EXAMPLES_A_LABEL = 2
 """Labels come again: with fewer examples each they may as well be short texts."""
+_SHOWN_SLIPS = 3
 
 _SHORT_SHARE = 0.9
 """Among short facts a few longer answers are no matter."""
@@ -170,7 +171,10 @@ def _labels_task(expected: Sequence[str], *, because: str | None) -> Task:
 
 def _reason(what: str, read: labels.Reader, *, because: str | None) -> str:
     known = f"{because}: " if because else ""
-    return f"{known}{what}" + (f", of which {read.n_alike} are alike but for case or signs" if read.n_alike else "")
+    alike = f", of which {read.n_alike} are alike but for case or signs" if read.n_alike else ""
+    shown = ", ".join(map(repr, read.slips[:_SHOWN_SLIPS])) + (", ..." if len(read.slips) > _SHOWN_SLIPS else "")
+    slips = f"; rare spellings of them ({shown}) count as the common ones" if read.slips else ""
+    return f"{known}{what}{alike}{slips}"
 
 
 def _texts_task(expected: Sequence[str]) -> Task:

@@ -55,6 +55,49 @@ def test_other_labels_keep_their_dress_where_two_are_alike_and_the_reason_says_w
     assert found["accuracy"] == 1
 
 
+@pytest.mark.parametrize(
+    ("labels", "given"),
+    [
+        (["Yes", "yes"], ['"Yes".', "yes."]),  # only case parts them
+        (["yes", "yes."], ["Yes", "YES."]),  # only a sign does
+        (["Yes", "yes.", "yes"], ["'Yes'", "yes.", "yes"]),
+    ],
+)
+def test_only_the_dress_that_parts_labels_is_kept(labels, given):
+    _, found = figures(labels * 5, given * 5)
+    assert found["accuracy"] == 1
+
+
+@pytest.mark.parametrize("given", ["YES", "yEs."])
+def test_a_text_that_may_be_one_label_or_another_is_neither(given):
+    _, found = figures(["Yes", "yes"] * 5, [given] * 10)
+    assert found["accuracy"] == 0
+
+
+def test_a_rare_spelling_is_no_label_of_its_own_and_the_reason_says_so():
+    expected = ["positive", "negative"] * 100 + ["Positive", '"negative"']
+    _, task = task_for(expected)
+    assert task.reason == (
+        "the 202 expected answers are 2 short labels; rare spellings of them ('Positive', '\"negative\"') count as the "
+        "common ones"
+    )
+    _, found = figures(expected, ["Positive.", "Negative."] * 101)
+    assert (found["accuracy"], found["macro_f1"]) == (1, 1)
+    _, found = figures(expected, ["Negative.", "Positive."] * 101)
+    assert found["accuracy"] == 0
+
+
+def test_no_more_than_three_rare_spellings_are_shown():
+    expected = ["positive"] * 100 + ["negative"] * 100 + ["Positive", "POSITIVE", "positive.", "Negative"]
+    assert "('Positive', 'POSITIVE', 'positive.', ...)" in task_for(expected)[1].reason
+
+
+def test_signs_are_no_rare_spellings_of_each_other():
+    expected = ["..."] * 100 + ["."] * 2
+    _, found = figures(expected, ["..."] * 102)
+    assert found["accuracy"] == 100 / 102
+
+
 def test_an_answer_of_signs_alone_shares_no_words_with_another_one():
     _, found = figures(["👍", "It was a very good day for all of us"], ["👎", ""])
     assert found["shared_words"] == 0
