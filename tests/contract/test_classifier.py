@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,8 +25,12 @@ def encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def client(home):
     settings = Settings(home=home, cache=home / "cache", engine="torch", runner="thread", allow_local_paths=True)
     http = httpx2.Client(transport=in_process.transport(settings), event_hooks={"response": [judge]})
     with official(openai.OpenAI, http, in_process.BASE_URL) as found:
@@ -141,6 +146,16 @@ def test_what_is_too_long_has_the_code_that_clients_know(client, job):
 def test_a_name_says_whether_a_classifier_answers(client, job, encoder):
     found = [client.get(f"/local/models/{name}", cast_to=object) for name in (job.fine_tuned_model, encoder)]
     assert [each["is_classifier"] for each in found] == [True, False]
+
+
+def test_a_classifier_that_is_written_anew_gives_its_new_answers(client, job, home, tmp_path):
+    written = next(note.parent for note in home.rglob("classifier.json") if job.id in note.parts)
+    folder = shutil.copytree(written, tmp_path / "served")
+    assert ask(client, str(folder), "see my old hammer").choices[0].message.content == "tool"
+    note = json.loads((folder / "classifier.json").read_text())
+    others = [label.upper() for label in note["labels"]]
+    (folder / "classifier.json").write_text(json.dumps({**note, "labels": others}))
+    assert ask(client, str(folder), "see my old hammer").choices[0].message.content == "TOOL"
 
 
 def test_an_encoder_that_is_not_tuned_says_so(client, encoder):

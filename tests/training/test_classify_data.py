@@ -1,5 +1,6 @@
 """What is wrong with a classifier's files is said with line and remedy; skewed labels can be made to count the same."""
 
+import json
 from collections import Counter
 
 import pytest
@@ -128,6 +129,19 @@ def test_a_list_of_one_label_is_that_label(tmp_path, body):
 def test_the_order_of_labels_in_an_answer_says_nothing(tmp_path, body):
     found = read(tmp_path, body, [example("the cat", ["b", "a"]), example("the cat", ["a", "b"])])
     assert found.train[0].targets == found.train[1].targets == (0, 1)
+
+
+def test_a_tokenizer_that_is_written_anew_is_the_one_that_reads(tmp_path):
+    folder = write_encoder(tmp_path / "encoder")
+    kind = training_kind(ModelRef(base=str(folder)), folder, task="classify")
+    before = readers.reader_of(folder, kind)
+    assert readers.reader_of(folder, kind) is before
+    file = folder / "tokenizer.json"
+    written = json.loads(file.read_text())
+    vocabulary = written["model"]["vocab"]
+    vocabulary["apple"], vocabulary["hammer"] = vocabulary["hammer"], vocabulary["apple"]
+    file.write_text(json.dumps(written))
+    assert readers.reader_of(folder, kind).ids("apple") == before.ids("hammer") != before.ids("apple")
 
 
 @pytest.mark.parametrize("is_fast", [True, False])

@@ -13,6 +13,7 @@ import torch
 from local_backend.engine.classify.examples import Example
 from local_backend.engine.classify.images import Pixels, load
 from local_backend.engine.classify.kinds import Kind, read_config
+from local_backend.engine.generation.stamp import Stamp, stamp
 from local_backend.engine.quiet import quiet
 from local_backend.engine.rows import invalid_line
 from local_backend.engine.template import without_offsets
@@ -138,14 +139,20 @@ class ImageReader:
 Reader = TextReader | ImageReader
 
 
-@lru_cache(maxsize=4)
 def reader_of(folder: Path, kind: Kind) -> Reader:
-    """Return what reads examples for a model.
+    """Return what reads examples for a model; it is made anew once the folder's files are.
 
     Raises:
         UserError: The folder lacks the tokenizer or the image processor.
     """
+    return _reader_of(folder, kind, stamp(folder))
+
+
+@lru_cache(maxsize=4)
+def _reader_of(folder: Path, kind: Kind, written: Stamp) -> Reader:
     import transformers
+
+    del written  # another stamp is another reader
 
     if kind.modality == "image":
         return ImageReader(Pixels.of(folder), read_config(folder))

@@ -18,6 +18,7 @@ from local_backend.engine.classify.classifier import Classifier
 from local_backend.engine.classify.examples import query_of
 from local_backend.engine.classify.readers import TooLongError
 from local_backend.engine.device import choose_machine
+from local_backend.engine.generation.stamp import Stamp, stamp
 from local_backend.task import Answer, ChatRequest, Delta, JobError, TokenLogprob, UserError
 
 MOST_LOADED = 4
@@ -29,7 +30,7 @@ class Classifiers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._desks: OrderedDict[Path, _Desk] = OrderedDict()
+        self._desks: OrderedDict[tuple[Path, Stamp], _Desk] = OrderedDict()
 
     def chat(self, folder: Path, request: ChatRequest) -> Answer:
         """Classify what the messages ask.
@@ -49,12 +50,20 @@ class Classifiers:
 
     def _desk(self, folder: Path) -> _Desk:
         with self._lock:
-            if folder not in self._desks:
-                self._desks[folder] = _Desk(saving.load(folder, machine=choose_machine({"precision": "fp32"})))
+            key = (folder, stamp(folder))
+            if key not in self._desks:
+                desk = _Desk(saving.load(folder, machine=choose_machine({"precision": "fp32"})))
+                self._drop(folder)
+                self._desks[key] = desk
                 while len(self._desks) > MOST_LOADED:
                     self._desks.popitem(last=False)
-            self._desks.move_to_end(folder)
-            return self._desks[folder]
+            self._desks.move_to_end(key)
+            return self._desks[key]
+
+    def _drop(self, folder: Path) -> None:
+        """Let what was read from a folder before its files were written anew go."""
+        for key in [key for key in self._desks if key[0] == folder]:
+            del self._desks[key]
 
 
 class _Desk:
