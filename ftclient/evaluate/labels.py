@@ -10,7 +10,6 @@ from typing import Any
 from ftclient.evaluate.metrics import LabelsPair, as_label, without_signs
 from ftclient.evaluate.questions import Answer, Question
 
-
 _RARE = 0.05
 """A spelling that comes less often, against the commonest that is alike, is taken for a slip of the pen."""
 
