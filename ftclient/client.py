@@ -154,7 +154,8 @@ class Client(Connection):
             run_id: A name for this launch; running the same script again then returns the job that it started.
             progress: Told about uploaded bytes.
             reuse: As for `upload`.
-            tell: Told in words when the job of an earlier launch is returned because that was never answered.
+            tell: Told in words when the job of an earlier launch is returned because that was never answered, and of
+                pauses that the host asks for.
 
         Raises:
             BudgetError: The limit is too low; nothing was sent.

@@ -23,7 +23,7 @@ from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import UNDER_WAY_S, Journal, Launch
-from ftclient.jobs.launch_words import sent_elsewhere, taken_up, unanswered, under_way, unknown
+from ftclient.jobs.launch_words import limited, sent_elsewhere, taken_up, unanswered, under_way, unknown
 from ftclient.jobs.request import RUN_KEY, JobRequest, check_run_id, new_run_id
 from ftclient.wire import checked_items, checked_job, errors_of, has_id, retry_after_s, unreadable
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Upload = Callable[[Dataset], str]
 """Returns the id of a file at the host with exactly this content."""
+Tell = Callable[[str], None]
+"""Told in words what goes on."""
 
 LOOKS_S = (0.0, 0.5, 2.0)
 """Pauses before each look for a job whose creation was not answered."""
@@ -42,6 +44,8 @@ _SEARCHED_JOBS = 500
 _ANSWER_S = UNDER_WAY_S - 60.0
 """How long an answer to a launch is waited for at most."""
 _LONGEST_KEY = 255
+_LIMITED = "to be sent again: "
+"""How the note of a launch begins that was refused because the host limits requests, and may be sent again soon."""
 _OURS = set[tuple[Path, str]]()
 """Launches of this process that have no outcome yet, each by the home of its journal and its run id."""
 
@@ -61,7 +65,7 @@ def launch(
     journal: Journal,
     upload: Upload,
     run_id: str | None = None,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
 ) -> Launched:
     """Upload what is needed and create the job, or return the job that this run id already made.
 
@@ -73,7 +77,7 @@ def launch(
         upload: Sends what the host does not have yet.
         run_id: Names the launch, so that a script that is run again finds its job; None is a new launch, unless an
             earlier one of the same job had no answer.
-        tell: Told in words when the job of such an earlier launch is taken up.
+        tell: Told in words when the job of such an earlier launch is taken up, and of pauses that the host asks for.
 
     Raises:
         UnavailableError: It is not known whether the job exists; the text says how to find out.
@@ -87,14 +91,16 @@ def launch(
     fingerprint = _fingerprint(request)
     before = _unanswered(openai, host, journal, fingerprint) if run_id is None else journal.launch(run_id)
     if before and before.state != "refused":
-        job = _of_before(openai, host, before, journal, fingerprint)
+        job = _of_before(openai, host, before, journal, fingerprint, tell=tell)
         if tell and run_id is None:
             tell(taken_up(before, job.id))
         return Launched(before.run_id, job)
-    run_id = new_run_id() if run_id is None else run_id
+    if run_id is None:
+        run_id = before.run_id if before else new_run_id()
     files = upload(request.train), upload(request.valid) if request.valid is not None else None
     with _ours(journal, run_id):
-        job = _begin(openai, host, request, journal=journal, run_id=run_id, fingerprint=fingerprint, files=files)
+        entry = _entry(openai, request, run_id=run_id, fingerprint=fingerprint, files=files)
+        job = _begin(openai, host, entry, journal, tell=tell)
     return Launched(run_id, job)
 
 
@@ -113,16 +119,19 @@ def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:
 def _unanswered(openai: OpenAI, host: Host, journal: Journal, fingerprint: str) -> Launch | None:
     """Return the earlier launch of the same job that nobody has had an answer to, its job found where there is one.
 
-    Somebody who types a command again after a crash has no run id to give, and must not pay twice.
+    Somebody who types a command again after a crash has no run id to give, and must not pay twice. Nor who types it
+    again while the first one waits until the host takes requests again: a launch that was refused for that is
+    returned as well, and whoever is the first to send it makes the job of both.
 
     Raises:
         UnavailableError: Whether it has made a job is not known, and sending it again could make a second one.
     """
-    pending = [
+    of_others = [
         entry
-        for entry in journal.launches(str(openai.base_url), "intended", "unknown")
+        for entry in journal.launches(str(openai.base_url), "intended", "unknown", "refused")
         if entry.fingerprint == fingerprint and (journal.home, entry.run_id) not in _OURS
     ]
+    pending = [entry for entry in of_others if entry.state != "refused"]
     for entry in pending:
         job = find(openai, host, entry.run_id)
         if job is not None:
@@ -131,7 +140,8 @@ def _unanswered(openai: OpenAI, host: Host, journal: Journal, fingerprint: str) 
     if pending and not host.is_local:
         told = under_way if pending[-1].is_under_way else unanswered
         raise told(host, pending[-1], journal.home)
-    return pending[-1] if pending else None
+    left = pending or [entry for entry in of_others if (entry.note or "").startswith(_LIMITED)]
+    return left[-1] if left else None
 
 
 @contextmanager
@@ -144,7 +154,9 @@ def _ours(journal: Journal, run_id: str) -> Iterator[None]:
         _OURS.discard((journal.home, run_id))
 
 
-def _of_before(openai: OpenAI, host: Host, before: Launch, journal: Journal, fingerprint: str) -> FineTuningJob:
+def _of_before(
+    openai: OpenAI, host: Host, before: Launch, journal: Journal, fingerprint: str, *, tell: Tell | None = None
+) -> FineTuningJob:
     """Return the job of an earlier launch under the same run id, or go on with that launch."""
     if before.fingerprint != fingerprint:
         raise ValueError(f"run id {before.run_id!r} was used for another job; choose a new one")
@@ -153,7 +165,7 @@ def _of_before(openai: OpenAI, host: Host, before: Launch, journal: Journal, fin
     if before.state == "created" and before.job_id:
         with errors_of(host, job_id=before.job_id):
             return checked_job(openai.fine_tuning.jobs.retrieve(before.job_id), host)
-    return _take_up(openai, host, before, journal)
+    return _take_up(openai, host, before, journal, tell=tell)
 
 
 def _found_elsewhere(openai: OpenAI, host: Host, before: Launch, journal: Journal) -> FineTuningJob:
@@ -167,18 +179,11 @@ def _found_elsewhere(openai: OpenAI, host: Host, before: Launch, journal: Journa
     return job
 
 
-def _begin(
-    openai: OpenAI,
-    host: Host,
-    request: JobRequest,
-    *,
-    journal: Journal,
-    run_id: str,
-    fingerprint: str,
-    files: tuple[str, str | None],
-) -> FineTuningJob:
+def _entry(
+    openai: OpenAI, request: JobRequest, *, run_id: str, fingerprint: str, files: tuple[str, str | None]
+) -> Launch:
     training_file, validation_file = files
-    entry = Launch(
+    return Launch(
         run_id=run_id,
         base_url=str(openai.base_url),
         state="intended",
@@ -188,12 +193,16 @@ def _begin(
         created_at=time.time(),
         note=None,
     )
+
+
+def _begin(openai: OpenAI, host: Host, entry: Launch, journal: Journal, *, tell: Tell | None) -> FineTuningJob:
+    """Send a new launch, unless another process has been faster."""
     if journal.intend(entry):
-        return _send(openai, host, entry, journal)
-    return _of_before(openai, host, journal.launch(run_id) or entry, journal, fingerprint)
+        return _send(openai, host, entry, journal, tell=tell)
+    return _of_before(openai, host, journal.launch(entry.run_id) or entry, journal, entry.fingerprint, tell=tell)
 
 
-def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
+def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal, *, tell: Tell | None) -> FineTuningJob:
     """Go on with a launch that a killed process left behind, or that another is about to send."""
     job, is_certain = _look(openai, host, entry.run_id)
     if job is not None:
@@ -201,10 +210,27 @@ def _take_up(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> Fin
         return job
     if not (host.is_local and is_certain):
         raise under_way(host, entry, journal.home) if entry.is_under_way else _unknown(host, entry, journal)
-    return _send(openai, host, entry, journal)
+    return _send(openai, host, entry, journal, tell=tell)
 
 
-def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
+def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal, *, tell: Tell | None) -> FineTuningJob:
+    """POST until there is an outcome; while the host limits requests there is no job, and the launch is refused."""
+    for attempt in range(_SENDS - 1):
+        try:
+            return _send_or_leave(openai, host, entry, journal)
+        except RateLimitError as error:  # asking again cannot make two jobs
+            if error.code == "insufficient_quota":
+                raise
+            pause_s = retry_after_s(error) or 2.0**attempt
+        if tell:
+            tell(limited(host, pause_s))
+        time.sleep(pause_s)
+        if not journal.intend(entry):
+            return _settled_by_another(openai, host, entry, journal)
+    return _send_or_leave(openai, host, entry, journal)
+
+
+def _send_or_leave(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
     """POST until there is an outcome, or somebody leaves."""
     try:
         return _send_until_answered(openai, host, entry, journal)
@@ -216,19 +242,13 @@ def _send(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTu
 
 
 def _send_until_answered(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
-    """POST until there is an outcome; only refusals, and hosts that honour the key, are tried twice."""
+    """POST until there is an outcome; only hosts that honour the key are tried twice."""
     cause: UnavailableError | None = None
-    for attempt in range(_SENDS):
+    for _ in range(_SENDS):
         if not journal.sends(entry):
             return _settled_by_another(openai, host, entry, journal)
         try:
             job = _create(openai, host, entry)
-        except RateLimitError as error:  # refused: there is no job, and asking again cannot make two
-            if attempt + 1 == _SENDS or error.code == "insufficient_quota":
-                journal.settle(entry.run_id, "refused", note=str(error), begun_at=entry.created_at)
-                raise
-            time.sleep(retry_after_s(error) or 2**attempt)
-            continue
         except UnavailableError as error:
             cause = error
             found, is_certain = _look(openai, host, entry.run_id)
@@ -238,7 +258,8 @@ def _send_until_answered(openai: OpenAI, host: Host, entry: Launch, journal: Jou
                 break
             job = found
         except FtclientError as error:
-            journal.settle(entry.run_id, "refused", note=str(error), begun_at=entry.created_at)
+            note = f"{_LIMITED if isinstance(error, RateLimitError) else ''}{error}"
+            journal.settle(entry.run_id, "refused", note=note, begun_at=entry.created_at)
             raise
         journal.settle(entry.run_id, "created", job_id=job.id)
         return job
@@ -246,9 +267,13 @@ def _send_until_answered(openai: OpenAI, host: Host, entry: Launch, journal: Jou
 
 
 def _settled_by_another(openai: OpenAI, host: Host, entry: Launch, journal: Journal) -> FineTuningJob:
-    """Return the job of a launch whose outcome another process has learnt, or that somebody has given up."""
+    """Return the job of a launch that another process has sent, or whose outcome it has learnt.
+
+    Raises:
+        UnavailableError: Whether there is a job is not known, or somebody has given the launch up.
+    """
     now = journal.launch(entry.run_id)
-    if now and now.state == "created":
+    if now and now.state != "refused":
         return _of_before(openai, host, now, journal, entry.fingerprint)
     raise UnavailableError(f"The launch {entry.run_id!r} has been settled by another process meanwhile. Try again.")
 

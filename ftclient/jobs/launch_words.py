@@ -50,6 +50,11 @@ def taken_up(entry: Launch, job_id: str) -> str:
     )
 
 
+def limited(host: Host, pause_s: float) -> str:
+    """Return that a launch was refused for now and is sent again after a pause."""
+    return f"{host.title} is limiting requests; trying again in {math.ceil(pause_s)} s."
+
+
 def found(entry: Launch, job_id: str) -> str:
     """Return that the job of a launch without an answer is there."""
     return f"The launch {entry.run_id} had no answer; its job is {job_id}."

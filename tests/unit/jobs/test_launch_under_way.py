@@ -146,13 +146,19 @@ def test_who_sent_an_earlier_launch_of_a_run_id_neither_settles_nor_sends_the_la
     assert not journal.sends(second)
 
 
-def test_a_launch_that_another_has_settled_is_not_sent_again(connect, data, proxy, monkeypatch) -> None:
-    """It was asked for patience, and given up meanwhile."""
-    client = connect(HOSTED)
+def test_a_launch_that_another_has_settled_is_not_sent_again(connect, data, proxy) -> None:
+    """Its answer got lost, and it was given up before it could be sent again."""
+    client, run_id = connect(), "run-settled"
     plan = client.plan(data, model="smollm2-135m")
-    proxy.choose = lambda exchange: Fault(status=429) if (exchange.method, exchange.path) == CREATE else NO_FAULT
-    settle = client._journal.settle
-    monkeypatch.setattr("ftclient.jobs.launch.time.sleep", lambda _: settle(RUN, "refused"))
+
+    def choose(exchange: Exchange) -> Fault:
+        if (exchange.method, exchange.path) == CREATE:
+            return Fault(drop_before=True)
+        if exchange.path.startswith(CREATE[1]):
+            client._journal.settle(run_id, "refused")
+        return NO_FAULT
+
+    proxy.choose = choose
     with pytest.raises(UnavailableError, match="has been settled"):
-        client.train(plan, run_id=RUN)
+        client.train(plan, run_id=run_id)
     assert creations(proxy) == 1
