@@ -101,7 +101,7 @@ def evaluate(  # noqa: PLR0913 - three of them are told how it goes on
     Raises:
         BudgetError: It may cost more than was allowed; nothing was asked.
         DataError: The examples or the grader cannot be used.
-        FtclientError: The grader failed on every answer, or the judge on every pair. Answers are kept.
+        FtclientError: The grader failed on every answer, or the judge on every one of many pairs. Answers are kept.
         BackendError: The host refused or failed. Answers that came are kept: the same call goes on from there.
     """
     run = _Run(host, questions_of(examples), list(dict.fromkeys(models)), wishes or Wishes(), progress)
@@ -195,7 +195,7 @@ class _Run:
         if self._grader is not None:
             extra.append(self._graded(asker, self._grader, given, notes))
         if self.wishes.judge and len(self.models) > 1:
-            extra.append(self._judged(asker, self.wishes.judge, given, notes))
+            extra += self._judged(asker, self.wishes.judge, given, notes)
         task = task_of(self.questions, are_labels=any(map(asker.is_classifier, self.models)))
         wanted = self.wishes.perplexity
         if can_score(asker, self._host, self.models, task, wanted=wanted):
@@ -238,7 +238,8 @@ class _Run:
         values = {model: [each.reward for each in found] for model, found in grades.items()}
         return Measured(metric=metric_of(grader), values=values)
 
-    def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]], notes: list[str]) -> Measured:
+    def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]], notes: list[str]) -> list[Measured]:
+        """The judge's figure; none where it never gave a verdict, on few pairs."""
         first, *others = self.models
 
         def prefer(pair: tuple[Question, Answer, Answer]) -> judge.Preference:
@@ -250,11 +251,14 @@ class _Run:
             )
             for model in others
         }
-        judge.check_worked(by, [each for preferences in found.values() for each in preferences])
+        failure = judge.check_worked(by, [each for preferences in found.values() for each in preferences])
+        if failure is not None:
+            notes.append(failure)
+            return []
         complaints = [(model, judge.complaint(by, preferences)) for model, preferences in found.items()]
         notes += [f"{model}: {text}" for model, text in complaints if text]
         values = {model: [each.value for each in preferences] for model, preferences in found.items()}
-        return judge.measured(values, first=first)
+        return [judge.measured(values, first=first)]
 
     def _tell(self) -> None:
         self.n_done += 1

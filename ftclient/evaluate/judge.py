@@ -28,9 +28,11 @@ _INSTRUCTION = (
     'Reply with one word: "A", "B", or "tie".'
 )
 _LETTER = re.compile(r"\W*([AB])\W*", re.IGNORECASE)
-_WORD = re.compile(r"\b(A|B|(?i:tie))\b")
-"""Within a sentence a small `a` is no verdict."""
+_WORD = re.compile(r"\b((?i:(?:a )?tie|both|neither|equal)|A|B)\b")
+"""Within a sentence a small `a` is no verdict, and `A tie` is one."""
 _SHOWN_REPLY = 40
+_MANY = 10
+"""Without a verdict on so many pairs a judge does not work; fewer may be hard to tell apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +75,26 @@ def preference(asker: Asker, by: str, question: Question, first: Answer, other: 
     return Preference(value=value_of(*verdicts), fault=faults[0] if faults else None)
 
 
-def check_worked(by: str, found: Sequence[Preference]) -> None:
-    """Refuse the preferences of a judge who never gave a verdict: they would say that all answers are equally good.
+def check_worked(by: str, found: Sequence[Preference]) -> str | None:
+    """Return in words that a judge never gave a verdict, on the few pairs there were; None if it did.
+
+    Its preferences are no figure then: they would say that all answers are equally good.
 
     Raises:
-        FtclientError: It did not; with the first reason.
+        FtclientError: It did not on many; with the first reason.
     """
     asked, faults = [each for each in found if each.was_asked], _faults(found)
-    if faults and len(faults) == len(asked):
-        raise FtclientError(
-            f"The judge {by} gave no verdict on any of {len(asked):,} pairs of answers: {faults[0]}. The answers are "
-            "kept: with another judge, none of them is asked for again."
+    if not faults or len(faults) < len(asked):
+        return None
+    if len(asked) < _MANY:
+        return (
+            f"the judge {by} gave no verdict on any of the pairs of answers that differ ({len(asked)}), so that there "
+            f"is no figure of it: {faults[0]}"
         )
+    raise FtclientError(
+        f"The judge {by} gave no verdict on any of {len(asked):,} pairs of answers: {faults[0]}. The answers are "
+        "kept: with another judge, none of them is asked for again."
+    )
 
 
 def complaint(by: str, found: Sequence[Preference]) -> str | None:

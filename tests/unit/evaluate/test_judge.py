@@ -48,6 +48,10 @@ def prefers_other(body) -> str:
         ("It is a tie.", "tie"),
         ("B is a better answer", "B"),
         ("Answer A", "A"),
+        ("A tie", "tie"),
+        ("Both", "tie"),
+        ("Neither.", "tie"),
+        ("both are equal", "tie"),
         ("A or B", None),
         ("A, though it is nearly a tie", None),
         ("a good question", None),
@@ -90,9 +94,27 @@ def test_pairs_without_a_verdict_are_counted_and_told(hosted, chat_host, reply, 
 
 @pytest.mark.parametrize(("reply", "why"), NO_VERDICTS)
 def test_a_judge_without_any_verdict_fails_the_evaluation(hosted, chat_host, reply, why):
-    with pytest.raises(FtclientError, match=f"judge {JUDGE} gave no verdict on any of 4 pairs.*kept") as raised:
-        judged(hosted, chat_host, 4, lambda _: reply)
+    with pytest.raises(FtclientError, match=f"judge {JUDGE} gave no verdict on any of 10 pairs.*kept") as raised:
+        judged(hosted, chat_host, 10, lambda _: reply)
     assert why in str(raised.value)
+
+
+@pytest.mark.parametrize(("reply", "why"), NO_VERDICTS)
+def test_without_a_verdict_on_the_few_pairs_that_differ_only_the_judges_figure_is_left_out(
+    hosted, chat_host, reply, why
+):
+    def say(body):
+        if body["model"] == JUDGE:
+            return reply
+        return f"I am {body['model']}" if body["messages"][0]["content"] == "Tell me of 7" else "the same"
+
+    chat_host.reply = say
+    for _ in range(2):
+        found = hosted.evaluate(data(20), models=[FIRST, OTHER], judge=JUDGE)
+        assert "preferred" not in [each.metric.name for each in found.measured]
+        (note,) = found.notes
+        assert note.startswith(f"the judge {JUDGE} gave no verdict on any of the pairs of answers that differ (1)")
+        assert why in note
 
 
 def test_where_all_answers_are_alike_there_is_nothing_to_judge(hosted, chat_host):
