@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ftclient.client import Client
+    from ftclient.data import Dataset
     from ftclient.keep.folder import KeepFolder
     from ftclient.keep.inventory import Tuned
     from ftclient.keep.prompts import Prompt
@@ -85,13 +86,16 @@ def record(
     from ftclient.keep.prompts import cost_usd
 
     kept = KeepFolder(folder)
-    chosen = {name: _prompts(kept, name, prompts, n) for name in model or _saved_models(kept)}
+    found = {name: _prompts(kept, name, prompts, n) for name in model or _saved_models(kept)}
+    chosen = {name: asked for name, asked in found.items() if asked}
+    if not chosen:
+        raise typer.Exit(1)
     costs = [cost_usd(current.host, name, asked, max_tokens=max_tokens) for name, asked in chosen.items()]
     _consent(costs, sum(map(len, chosen.values())), yes=yes)
     with connected() as client:
         refused = _record_all(client, kept, chosen, max_tokens)
     write_page(kept)
-    raise typer.Exit(1 if refused else 0)
+    raise typer.Exit(1 if refused or len(chosen) < len(found) else 0)
 
 
 def _inventory(client: Client, *, ask: bool) -> list[Tuned]:
@@ -121,22 +125,32 @@ def _saved_models(kept: KeepFolder) -> list[str]:
 
 
 def _prompts(kept: KeepFolder, model: str, chosen: Path | None, n: int) -> Sequence[Prompt]:
-    """Return the prompts for a model: of the chosen file, else of its own job's saved data."""
+    """Return the prompts for a model: of the chosen file, else of its own job's saved data; say so where none are."""
+    from ftclient.keep.prompts import prompts_of
+
+    try:
+        found = prompts_of(_examples(kept, model, chosen), n=n)
+    except FtclientError as error:
+        if chosen:
+            raise
+        say(f"Left out {model}: {error} Name a file with --prompts.")
+        return []
+    if not found:
+        say(f"Left out {model}: there are no prompts in {chosen or 'its saved data'}.")
+    return found
+
+
+def _examples(kept: KeepFolder, model: str, chosen: Path | None) -> Dataset:
     from ftclient.data import Dataset
     from ftclient.keep.download import job_of
-    from ftclient.keep.prompts import prompts_of
     from ftclient.keep.retrain import prompt_data
 
     if chosen:
-        return prompts_of(Dataset.read(chosen), n=n)
+        return Dataset.read(chosen)
     job_id = next((each["job_id"] for each in kept.manifest["models"] if each["model"] == model), None)
     if job_id is None:
         raise typer.BadParameter(f"no saved job has made {model}; name a file of prompts", param_hint="--prompts")
-    try:
-        return prompts_of(prompt_data(kept, job_of(kept, job_id)), n=n)
-    except FtclientError as error:
-        say(f"Left out {model}: {error} Name a file with --prompts.")
-        return []
+    return prompt_data(kept, job_of(kept, job_id))
 
 
 def _consent(costs: Sequence[Decimal | None], n: int, *, yes: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -183,6 +185,29 @@ def test_the_page_has_neither_key_nor_training_text_nor_markup_of_others(account
     assert CANARY not in html
     assert KEY not in html
     assert not re.search(r"(src|href)=", html)
+
+
+def test_models_that_there_are_no_prompts_for_are_missing_and_not_recorded(
+    account: Account, kept: KeepFolder, tmp_path: Path
+) -> None:
+    models = account.fileless.model, account.whole.model
+    chosen_host = {"OPENAI_BASE_URL": account.url, "OPENAI_API_KEY": KEY}
+    environment = {**os.environ, **chosen_host, "FTCLIENT_HOME": str(tmp_path / "home")}
+    record_ = [sys.executable, "-m", "ftclient", "--backend", "openai", "keep", "record", str(kept.path), "-n", "2"]
+    for chosen, answers in ((models[:1], []), (models, [f"2 answers of {models[1]} are recorded."])):
+        options = ["--yes", *(f"--model={name}" for name in chosen)]
+        done = subprocess.run([*record_, *options], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert f"Left out {models[0]}: " in done.stderr
+        assert [line for line in done.stderr.splitlines() if line.endswith(" recorded.")] == answers
+        assert ("answers from OpenAI" in done.stderr) == bool(answers)  # nobody is asked to agree to nothing
+
+
+def test_a_file_without_prompts_is_none_to_record_by(account: Account, kept: KeepFolder, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text('{"messages": [{"role": "assistant", "content": "yes"}]}\n')
+    environment = {"OPENAI_BASE_URL": account.url, "OPENAI_API_KEY": KEY}
+    keep = [sys.executable, "-m", "ftclient", "--backend", "openai", "keep", "record", str(kept.path), "--yes"]
+    run_program(*keep, "--prompts", str(tmp_path / "none.jsonl"), home=tmp_path / "home", expect=1, **environment)
 
 
 @pytest.mark.slow
