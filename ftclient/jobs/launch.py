@@ -44,6 +44,8 @@ _SEARCHED_JOBS = 500
 _ANSWER_S = UNDER_WAY_S - 60.0
 """How long an answer to a launch is waited for at most."""
 _LONGEST_KEY = 255
+_REFUSALS = (400, 404)
+"""Statuses that say that something in a request, such as a file that it names, is wrong."""
 _LIMITED = "to be sent again: "
 """How the note of a launch begins that was refused because the host limits requests, and may be sent again soon."""
 _OURS = set[tuple[Path, str]]()
@@ -90,8 +92,8 @@ def launch(
         check_run_id(run_id)
     fingerprint = _fingerprint(request)
     before = _unanswered(openai, host, journal, fingerprint) if run_id is None else journal.launch(run_id)
-    if before and before.state != "refused":
-        job = _of_before(openai, host, before, journal, fingerprint, tell=tell)
+    job = _earlier_job(openai, host, before, journal, fingerprint, tell=tell) if before else None
+    if before and job:
         if tell and run_id is None:
             tell(taken_up(before, job.id))
         return Launched(before.run_id, job)
@@ -102,6 +104,24 @@ def launch(
         entry = _entry(openai, request, run_id=run_id, fingerprint=fingerprint, files=files)
         job = _begin(openai, host, entry, journal, tell=tell)
     return Launched(run_id, job)
+
+
+def _earlier_job(
+    openai: OpenAI, host: Host, before: Launch, journal: Journal, fingerprint: str, *, tell: Tell | None
+) -> FineTuningJob | None:
+    """Return the job of an earlier launch; None if that was refused, or is now, as its files are at the host no more.
+
+    That a host refuses what is sent again happens only at one that honours the key, where it is sent again.
+    """
+    if before.state == "refused":
+        return None
+    try:
+        return _of_before(openai, host, before, journal, fingerprint, tell=tell)
+    except BackendError as error:
+        now = journal.launch(before.run_id)
+        if error.status_code not in _REFUSALS or not (host.is_local and now and now.state == "refused"):
+            raise
+    return None
 
 
 def find(openai: OpenAI, host: Host, run_id: str) -> FineTuningJob | None:

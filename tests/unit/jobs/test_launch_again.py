@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ftclient import Client, Supervised, UnavailableError
+from ftclient import BackendError, Client, Supervised, UnavailableError
 from tests.faults.proxy import NO_FAULT, Exchange, Fault
 from tests.unit.jobs.test_launch import CREATE, HOSTED, command_at, creations, jobs_of, on_create
 
@@ -109,6 +109,32 @@ def test_where_the_key_is_honoured_the_same_launch_is_sent_again(connect, data, 
         run_id = unanswered(client, plan, proxy, on_create(Fault(drop_before=True)))
     job = client.train(plan)
     assert jobs_of(client, run_id) == [job.id]
+
+
+def test_where_the_files_of_an_earlier_launch_are_gone_they_are_sent_anew(connect, data, proxy, monkeypatch) -> None:
+    client = connect()
+    plan = plan_of(client, data, "again-gone")
+    with monkeypatch.context() as patch:
+        patch.setattr("ftclient.jobs.launch._SENDS", 1)
+        run_id = unanswered(client, plan, proxy, on_create(Fault(drop_before=True)))
+    client.delete_file(client.upload(data))
+    said = list[str]()
+    job = client.train(plan, tell=said.append)
+    assert jobs_of(client, run_id) == [job.id]
+    assert client.openai.files.retrieve(job.latest.training_file).bytes == data.size_bytes
+    assert said == []  # no job was taken up
+
+
+def test_a_refusal_of_an_earlier_launch_that_files_do_not_mend_is_told(connect, data, proxy, monkeypatch) -> None:
+    client = connect()
+    plan = plan_of(client, data, "again-refused")
+    with monkeypatch.context() as patch:
+        patch.setattr("ftclient.jobs.launch._SENDS", 1)
+        unanswered(client, plan, proxy, on_create(Fault(drop_before=True)))
+    proxy.choose = on_create(*[Fault(status=400)] * 9)
+    with pytest.raises(BackendError, match="The proxy failed on purpose"):
+        client.train(plan)
+    assert creations(proxy) <= 3
 
 
 def test_whose_jobs_were_found_is_told(connect, data, proxy) -> None:
