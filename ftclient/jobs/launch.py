@@ -24,7 +24,7 @@ from ftclient.errors import BackendError, FtclientError, JobNotFoundError, RateL
 from ftclient.hosts import Host
 from ftclient.jobs.journal import UNDER_WAY_S, Journal, Launch
 from ftclient.jobs.launch_words import limited, sent_elsewhere, taken_up, unanswered, under_way, unknown
-from ftclient.jobs.request import RUN_KEY, JobRequest, check_run_id, new_run_id
+from ftclient.jobs.request import RUN_KEY, JobRequest, check_run_id, idempotency_key, new_run_id
 from ftclient.wire import checked_items, checked_job, errors_of, has_id, retry_after_s, unreadable
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ _SEARCHED_JOBS = 500
 """Newest jobs that are looked through where the host ignores the filter by metadata."""
 _ANSWER_S = UNDER_WAY_S - 60.0
 """How long an answer to a launch is waited for at most."""
-_LONGEST_KEY = 255
 _REFUSALS = (400, 404)
 """Statuses that say that something in a request, such as a file that it names, is wrong."""
 _LIMITED = "to be sent again: "
@@ -320,12 +319,6 @@ def _patience(openai: OpenAI) -> float | Timeout:
     given = openai.timeout
     longest_s = given.read if isinstance(given, Timeout) else given
     return _ANSWER_S if given is None or longest_s is None or longest_s > _ANSWER_S else given
-
-
-def idempotency_key(run_id: str) -> str:
-    """Return the run id as it fits a header: other characters, or very many, by their sha256."""
-    fits = run_id.isascii() and run_id == run_id.strip() and len(run_id) <= _LONGEST_KEY
-    return run_id if fits else hashlib.sha256(run_id.encode()).hexdigest()
 
 
 def _look(openai: OpenAI, host: Host, run_id: str) -> tuple[FineTuningJob | None, bool]:

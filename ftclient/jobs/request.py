@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ RUN_KEY = "ftclient_run"
 
 _LONGEST_RUN_ID = 512
 """As long as a value of a job's metadata may be."""
+_LONGEST_KEY = 255
 
 
 def new_run_id() -> str:
@@ -35,6 +37,12 @@ def check_run_id(run_id: str) -> None:
         raise ValueError(
             f"a run id names a launch by printable characters, {_LONGEST_RUN_ID} at most; {run_id[:40]!r} is none."
         )
+
+
+def idempotency_key(run_id: str) -> str:
+    """Return the run id as it fits a header: other characters, or very many, by their sha256."""
+    fits = run_id.isascii() and run_id == run_id.strip() and len(run_id) <= _LONGEST_KEY
+    return run_id if fits else hashlib.sha256(run_id.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from ftclient import BackendError, Supervised, UnavailableError, hosts
-from ftclient.jobs.launch import find, idempotency_key
-from ftclient.jobs.request import RUN_KEY
+from ftclient.jobs.launch import find
+from ftclient.jobs.request import RUN_KEY, idempotency_key
 from tests.faults.proxy import NO_FAULT, Exchange, Fault
 
 CREATE = ("POST", "/v1/fine_tuning/jobs")
