@@ -225,7 +225,7 @@ def _are_facts(expected: Sequence[str]) -> bool:
     cores, n = [facts.core(text) for text in expected], len(expected)
     if not all(cores) or not all(map(_is_line, expected)) or 2 * len(set(cores)) <= n:
         return False
-    n_short = sum(facts.n_words(words) <= facts.MOST_WORDS for words in cores)
+    n_short = sum(facts.n_core_words(text) <= facts.MOST_WORDS for text in expected)
     return n_short >= _SHORT_SHARE * n and sum(map(facts.is_fact, expected)) >= _FACT_SHARE * n
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ftclient.evaluate.facts import ContainsAnswer, contains, core, is_fact, n_words, plain_words
+from ftclient.evaluate.facts import ContainsAnswer, contains, core, is_fact, n_core_words, n_words, plain_words
 from ftclient.evaluate.questions import Answer, Question
 
 HANDBOOK = ["At 21:15.", "640 yen.", "From 11:45 to 13:45.", "18.", "90 days.", "Niigata.", "Ms. Fujii.", "F7-208."]
@@ -40,6 +40,10 @@ def value(answer: str, expected: str, *, asked: str = "q", among: list[str] | No
         ("会社は新潟で生まれました。", "新潟"),
         ("昼食は１６，０００円です", "16,000円"),
         ("ﾊﾙﾎﾞの本社です", "ハルボ"),
+        ("It is in New York.", "New_York"),
+        ("It is in `New_York`.", "New York"),
+        ("__New York__", "New_York"),
+        ("The file is day_1.5_log.", "day 1.5 log"),
     ],
 )
 def test_what_contains_the_answer_is_right_however_long_it_is(answer, expected):
@@ -68,6 +72,9 @@ def test_what_contains_the_answer_is_right_however_long_it_is(answer, expected):
         ("180日です", "18日"),
         ("長岡", "新潟"),
         ("anything", "..."),
+        ("virtual_card_not_working", "card_not_working"),
+        ("virtual_card_not_working", "Virtual card"),
+        ("It is in New_York.", "York"),
     ],
 )
 def test_what_does_not_contain_it_is_wrong(answer, expected):
@@ -137,6 +144,13 @@ def test_facts_have_a_number_a_name_or_a_single_word(text, expected):
     assert is_fact(text) is expected
 
 
+def test_a_name_with_underscores_counts_as_one_word():
+    name = "Balance_not_updated_after_cheque_or_cash_deposit"
+    assert (n_core_words(name), is_fact(name)) == (1, True)
+    assert n_core_words("On the blue_form.") == 1
+    assert n_core_words("新潟") == 1
+
+
 def test_the_letters_of_scripts_without_spaces_are_half_a_word():
     assert n_words(core("On the first Wednesday of each month.")) == 5
     assert n_words(core("毎月第1水曜日です。")) == 1 + 6 / 2
@@ -168,6 +182,8 @@ PIECES = [
     "3rd",
     "京",
     "です",
+    "_",
+    "in",
     ". ",
 ]
 
