@@ -12,7 +12,7 @@ ROOM = "reasoning_tokens"
 """Among a question's options: how much longer its answer may be where the model reasons. It is never sent as such."""
 TOKENS = 4_096
 """Some times what they take for an answer of a few words; proofs and programs may take more."""
-_NAMES = re.compile(r"(?:ft:)?(?:o[1-9](?!\w)|gpt-5)")
+_NAMES = re.compile(r"(?:ft:)?(?:o[1-9](?!\w)|gpt-5(?!(?:\.\d+)?-chat))")
 
 
 def is_known(model: str) -> bool:

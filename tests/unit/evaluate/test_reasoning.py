@@ -110,6 +110,7 @@ def test_a_grader_that_reasons_has_room_unless_it_says_how_much(hosted, chat_hos
     [
         *((name, True) for name in ("o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5.1-mini", "ft:o4-mini:a::b")),
         *((name, False) for name in ("gpt-4o", "gpt-4.1", "ft:gpt-4.1:o3::b", "olmo", "smollm2-135m", "my-o3")),
+        *((name, False) for name in ("gpt-5-chat-latest", "gpt-5.1-chat-latest", "ft:gpt-5-chat-latest:a::b")),
     ],
 )
 def test_openais_names_say_which_models_reason(model, reasons):
