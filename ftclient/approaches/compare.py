@@ -65,20 +65,21 @@ def compare(
         UnsupportedError: An approach that was asked for by name is not possible here.
     """
     with ExitStack() as stack:
-        run = _Run(client, train, test, model=model, wishes=wishes or Wishes(), audience=audience)
+        wishes = wishes or Wishes()
+        run = _Run(client, train, test, model=model, wishes=wishes, audience=audience)
         run.open_library(stack)
         plans = run.plans()
         run.check_budget(plans)
         if plans:
             audience.agree(list(plans.values()))
-        trained = {name: run.train(name, plan) for name, plan in plans.items()}
+        # Who asks afresh asks every model anyway, and nobody is to be asked twice because one is found to be gone.
+        trained = {name: run.train(name, plan, skip_deleted=wishes.fresh) for name, plan in plans.items()}
         store = stack.enter_context(AnswerStore(client.home))
         return training.ask_trained(
             client,
             trained,
             lambda models: run.outcomes(run.asker(store), models),
             again=lambda name: run.train(name, plans[name], skip_deleted=True),
-            tell=audience.tell,
         )
 
 
@@ -135,7 +136,10 @@ class _Run:
     def train(self, name: ApproachName, plan: Plan, *, skip_deleted: bool = False) -> Trained:
         """Run a job to its end, or find the one that has run; `skip_deleted` only if its model is still there."""
         self._audience.tell(f"Training: {TITLES[name]}")
-        return training.run(self._client, name, plan, follow=self._audience.follow, skip_deleted=skip_deleted)
+        audience = self._audience
+        return training.run(
+            self._client, name, plan, follow=audience.follow, tell=audience.tell, skip_deleted=skip_deleted
+        )
 
     def asker(self, store: AnswerStore) -> Asker:
         """Return what asks the host."""

@@ -147,9 +147,11 @@ def learning_curve(
         _check_budget(client, plans, questions, wishes, limit=limit)
     audience.agree(plans)
 
-    def train_on(place: int, *, skip_deleted: bool = False) -> Trained:
+    def train_on(place: int, *, skip_deleted: bool) -> Trained:
         audience.tell(f"Training on {len(parts[place])} examples: {TITLES[approach]}")
-        return training.run(client, approach, plans[place], follow=audience.follow, skip_deleted=skip_deleted)
+        return training.run(
+            client, approach, plans[place], follow=audience.follow, tell=audience.tell, skip_deleted=skip_deleted
+        )
 
     def ask(trained: Mapping[int, Trained]) -> Comparison:
         audience.tell("Asking")
@@ -167,10 +169,10 @@ def learning_curve(
 
     comparison = training.ask_trained(
         client,
-        {place: train_on(place) for place in range(len(parts))},
+        # Who asks afresh asks every model anyway, and none is to be asked twice because another is found to be gone.
+        {place: train_on(place, skip_deleted=wishes.fresh) for place in range(len(parts))},
         ask,
         again=partial(train_on, skip_deleted=True),
-        tell=audience.tell,
     )
     n_seen = leaks.count_seen(questions_of(parts[-1]), questions)
     return curve_of(comparison, approach, [len(part) for part in parts], n_seen=n_seen)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +16,7 @@ from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError
 from ftclient.evaluate.task import Task
 from ftclient.hosts import Host
+from ftclient.jobs.follow import ENDED
 from ftclient.jobs.local_options import Full, Head, LocalOptions, LoRA, Tune
 from ftclient.jobs.methods import Supervised
 from ftclient.wire import errors_of
@@ -45,6 +47,8 @@ class Trained:
     cost_usd: Decimal | None
     """None where the host's price is not known."""
     trained_tokens: int | None
+    may_be_gone: bool = field(default=False, compare=False)
+    """An earlier call has trained it, and this one has not looked whether it is still there."""
 
 
 def why_not(host: Host, name: ApproachName, task: Task) -> str | None:
@@ -80,6 +84,7 @@ def run(
     planned: Plan,
     *,
     follow: Callable[[Job], FineTuningJob],
+    tell: Callable[[str], None],
     skip_deleted: bool = False,
 ) -> Trained:
     """Start the job, or find the one that an earlier call started, and wait for its end.
@@ -89,6 +94,7 @@ def run(
         name: The approach.
         planned: The job.
         follow: Waits for the end.
+        tell: Told in words which models are gone.
         skip_deleted: An earlier job whose model was deleted does not count; the next one takes its place.
 
     Raises:
@@ -96,7 +102,8 @@ def run(
     """
     from ftclient.jobs.job import failure
 
-    job = _job(client, planned, _run_id(client, name, planned), skip_deleted=skip_deleted)
+    is_gone = partial(_is_told_deleted, client, tell=tell) if skip_deleted else None
+    job, had_ended = _job(client, planned, _run_id(client, name, planned), is_gone=is_gone)
     ended = follow(job)
     if ended.status != "succeeded" or not ended.fine_tuned_model:
         raise failure(ended)
@@ -106,6 +113,7 @@ def run(
         seconds=float((ended.finished_at or ended.created_at) - ended.created_at),
         cost_usd=Decimal(0) if client.host.is_local else planned.cost_usd,
         trained_tokens=ended.trained_tokens,
+        may_be_gone=had_ended and not skip_deleted,
     )
 
 
@@ -115,18 +123,17 @@ def ask_trained(
     ask: Callable[[Mapping[_Key, Trained]], _Made],
     *,
     again: Callable[[_Key], Trained],
-    tell: Callable[[str], None],
 ) -> _Made:
-    """Ask the trained models; if one that has to answer was deleted since, train it again first.
+    """Ask the trained models; if one of an earlier call that has to answer was deleted since, train it again first.
 
-    Nothing is trained where all answers are at hand, nor at hosts that may not list tuned models at all.
+    Nothing is trained where all answers are at hand, nor at hosts that may not list tuned models at all, nor in place
+    of what this call has trained: nobody has agreed to two jobs.
 
     Args:
         client: Where they are asked.
         trained: The models.
-        ask: Asks them.
+        ask: Asks them; asked again, it finds the answers that it has had.
         again: Trains what the key names again.
-        tell: Told in words which models are gone.
 
     Raises:
         BackendError: A model does not answer, for whatever other reason, or not even the new one does.
@@ -135,26 +142,31 @@ def ask_trained(
         return ask(trained)
     except BackendError as error:
         is_missed = error.status_code == HTTPStatus.NOT_FOUND
-        gone = [key for key, each in trained.items() if is_missed and _is_deleted(client, each.model)]
+        missed = [key for key, each in trained.items() if is_missed and each.may_be_gone]
+        gone = [key for key in missed if _is_deleted(client, trained[key].model)]
         if not gone:
             raise
-    for key in gone:
-        tell(f"{trained[key].model} was deleted; a new model takes its place.")
     return ask({**trained, **{key: again(key) for key in gone}})
 
 
-def _job(client: Client, planned: Plan, run_id: str, *, skip_deleted: bool) -> Job:
-    """Return the job of this run id; where it came to nothing or is gone, that of the next one."""
+def _job(client: Client, planned: Plan, run_id: str, *, is_gone: Callable[[str], bool] | None) -> tuple[Job, bool]:
+    """Return the job of this run id; where it came to nothing or is gone, that of the next one.
+
+    With it, whether it had ended before this call.
+    """
     for number in range(1, _MOST_TRIES + 1):
-        job = _standing(client, planned, run_id if number == 1 else f"{run_id}-{number}", skip_deleted=skip_deleted)
-        if job is not None:
-            return job
+        found = _standing(client, planned, run_id if number == 1 else f"{run_id}-{number}", is_gone=is_gone)
+        if found is not None:
+            return found
     raise FtclientError(f"{_MOST_TRIES} jobs of this comparison came to nothing; `ftclient jobs` shows why.")
 
 
-def _standing(client: Client, planned: Plan, run_id: str, *, skip_deleted: bool) -> Job | None:
+def _standing(
+    client: Client, planned: Plan, run_id: str, *, is_gone: Callable[[str], bool] | None
+) -> tuple[Job, bool] | None:
     try:
         job = client.train(planned, run_id=run_id)
+        had_ended = job.latest is not None and job.latest.status in ENDED
         latest = job.refresh()
     except JobNotFoundError:
         return None
@@ -164,8 +176,15 @@ def _standing(client: Client, planned: Plan, run_id: str, *, skip_deleted: bool)
         return None  # somebody with another home compares the same there
     came_to_nothing = latest.status in {"failed", "cancelled"}
     model = latest.fine_tuned_model
-    is_deleted = skip_deleted and model is not None and _is_deleted(client, model)
-    return None if came_to_nothing or is_deleted else job
+    is_deleted = is_gone is not None and model is not None and is_gone(model)
+    return None if came_to_nothing or is_deleted else (job, had_ended)
+
+
+def _is_told_deleted(client: Client, model: str, *, tell: Callable[[str], None]) -> bool:
+    is_deleted = _is_deleted(client, model)
+    if is_deleted:
+        tell(f"{model} was deleted; a new model takes its place.")
+    return is_deleted
 
 
 def _is_deleted(client: Client, model: str) -> bool:
