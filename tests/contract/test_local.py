@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import openai
@@ -11,6 +12,8 @@ import pytest
 from ftclient import hosts
 from ftclient.errors import FtclientError
 from ftclient.jobs.local import forecast
+from local_backend import in_process
+from local_backend.settings import Settings
 from tests.contract.conftest import examples, jsonl
 from tests.contract.test_jobs import by_hand, move
 
@@ -158,6 +161,26 @@ def test_a_name_says_which_weights_it_means_now(api, train):
     assert tuned["tuned_at_ns"] > 0
     with pytest.raises(openai.NotFoundError):
         api.get("/local/models/no-such-model", cast_to=object)
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "chat_template.jinja"])
+def test_a_folder_means_other_weights_once_a_file_in_it_is_written_over(tmp_path, file):
+    """Also by a copy that keeps the times of an older file, and where the folder itself stays as it is."""
+    base, tuned = tmp_path / "base", tmp_path / "tuned"
+    for folder in (base, tuned):
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(b"first")
+        (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (base / "config.json").write_text("{}")
+    (tuned / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": MODEL}))
+    settings = Settings(home=tmp_path / "home", cache=tmp_path, engine="simulated", allow_local_paths=True)
+    with in_process.client(settings) as client:
+        for folder in (base, tuned):
+            before = client.get(f"/local/models/{folder}", cast_to=object)
+            assert client.get(f"/local/models/{folder}", cast_to=object) == before
+            (folder / file).write_bytes((folder / file).read_bytes().upper())
+            os.utime(folder / file, (1e9, 1e9))
+            assert client.get(f"/local/models/{folder}", cast_to=object) != before
 
 
 def test_the_simulated_engine_scores_nothing(api):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -15,6 +16,12 @@ def stamp(*folders: Path) -> Stamp:
     """Return the stamp of what is in the folders now; their subfolders are not read."""
     files = [file for folder in dict.fromkeys(folders) for file in sorted(folder.iterdir()) if file.suffix in _READ]
     return tuple(state for file in files if (state := _state(file)) is not None)
+
+
+def digest(*folders: Path) -> str:
+    """Return the sha256 of the folders' stamp, with the names of the files in place of their paths."""
+    lines = (f"{Path(path).name} {changed_ns} {n_bytes}\n" for path, changed_ns, n_bytes in stamp(*folders))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _state(file: Path) -> tuple[str, int, int] | None:
