@@ -10,7 +10,7 @@ from ftclient.errors import BackendError, FtclientError
 from ftclient.evaluate import reasoning
 from ftclient.evaluate.questions import Answer, calls_of
 from ftclient.keep.agreement import Agreement, agreement, plain_calls, shown
-from ftclient.keep.asking import Tell, answer, asker
+from ftclient.keep.asking import Tell, answer, answer_within, asker
 from ftclient.keep.folder import KeepFolder
 from ftclient.keep.inventory import silence_of
 from ftclient.keep.prompts import MAX_TOKENS, Prompt, answer_options
@@ -163,7 +163,8 @@ def compare_with_golden(
         progress: Told about every answer.
 
     Raises:
-        BackendError: The model does not answer, or nothing was recorded.
+        BackendError: The model does not answer, the host does not grant answers as long as they were recorded with, or
+            nothing was recorded.
     """
     recorded = ((entry, _golden(entry)) for entry in folder.golden(golden_model))
     known = list(islice(((entry, said) for entry, said in recorded if not reasoning.is_cut_off(said)), n))
@@ -173,7 +174,8 @@ def compare_with_golden(
     with asker(client) as asking:
         for entry, golden in known:
             prompt = Prompt(messages=entry["messages"], options=entry.get("options", {}))
-            pairs.append((answer(asking, model, prompt, answer_options(_most_tokens(golden))), golden))
+            lengths = _lengths(golden_model, entry, golden)
+            pairs.append((answer_within(asking, model, prompt, lengths), golden))
             if progress:
                 progress(len(pairs), len(known))
     refusals = [said.error for said, _ in pairs if said.error is not None]
@@ -182,9 +184,16 @@ def compare_with_golden(
     return agreement(pairs)
 
 
-def _most_tokens(golden: Answer) -> int:
-    """Return how long another answer may become: a token has one byte at least."""
-    return len(shown(golden).encode(errors="surrogatepass")) + _ROOM_TOKENS + _CALL_TOKENS * len(golden.calls)
+def _lengths(golden_model: str, entry: Mapping[str, Any], golden: Answer) -> Sequence[int]:
+    """Return how long another answer may become, in tokens, and then how long it may where a host does not grant that.
+
+    A token has one byte at least. Few models need twice as many tokens as others for the same words; and what was
+    granted once may be granted again.
+    """
+    granted = reasoning.most_tokens(golden_model, answer_options(entry.get("max_tokens", MAX_TOKENS)))
+    room = _ROOM_TOKENS + _CALL_TOKENS * len(golden.calls)
+    most = len(shown(golden).encode(errors="surrogatepass")) + room
+    return [most, *(fewer for fewer in (2 * granted + room, granted) if fewer < most)]
 
 
 def _message(said: Answer) -> dict[str, Any]:

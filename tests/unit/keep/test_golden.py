@@ -129,6 +129,67 @@ def test_answers_longer_than_usual_are_compared_to_their_end(hosted, chat_host, 
     assert compare_with_golden(hosted, folder, TUNED, OTHER).exact == 1.0
 
 
+def granting(most: int, said: str, *, param: str = "max_tokens", code: str = "invalid_value"):
+    """Return how a host replies that grants answers of so many tokens."""
+
+    def reply(body):
+        if body["max_tokens"] > most:
+            return 400, refusal(f"At most {most} tokens.", code=code, param=param)
+        return said if asked_of(body) == "q0" else "short"
+
+    return reply
+
+
+@pytest.mark.parametrize("most", [4096, 2048])
+@pytest.mark.parametrize(
+    ("param", "code"),
+    [
+        ("max_tokens", "invalid_value"),
+        ("max_completion_tokens", "invalid_value"),
+        ("messages", "context_length_exceeded"),
+    ],
+)
+def test_a_copy_agrees_in_all_at_a_host_that_grants_hardly_longer_answers(
+    hosted, chat_host, folder, most, param, code
+) -> None:
+    chat_host.reply = granting(most, "The quick brown fox. " * 250, param=param, code=code)
+    record(hosted, folder, TUNED, prompts_of(examples(2)), max_tokens=2000)
+    found = compare_with_golden(hosted, folder, TUNED, TUNED)
+    assert (found.n, found.exact, found.similarity) == (2, 1.0, 1.0)
+
+
+def test_answers_are_compared_to_their_end_with_models_that_need_a_token_for_each_byte(
+    hosted, chat_host, folder
+) -> None:
+    text = "日本語" * 100
+    chat_host.reply = lambda body: text[: body["max_tokens"] // (1 if body["model"] == TUNED else len("日".encode()))]
+    record(hosted, folder, TUNED, prompts_of(examples(1)), max_tokens=len(text))
+    assert compare_with_golden(hosted, folder, TUNED, OTHER).exact == 1.0
+
+
+def test_a_host_that_does_not_grant_answers_as_long_as_the_golden_ones_is_no_disagreement(
+    hosted, chat_host, folder
+) -> None:
+    chat_host.reply = granting(2000, "The quick brown fox. " * 250)
+    record(hosted, folder, TUNED, prompts_of(examples(2)), max_tokens=2000)
+    chat_host.reply = granting(100, "The quick brown fox. " * 250)
+    with pytest.raises(BackendError, match="At most 100 tokens"):
+        compare_with_golden(hosted, folder, TUNED, OTHER)
+
+
+def test_answers_that_used_the_room_to_reason_are_compared_to_their_end(hosted, chat_host, folder) -> None:
+    words = [f"w{i}" for i in range(900)]
+
+    def reply(body):
+        if "max_tokens" in body and body["model"] != OTHER:
+            return 400, refusal("Unsupported.", code="unsupported_parameter", param="max_tokens")
+        return " ".join(words[: body.get("max_completion_tokens") or body["max_tokens"]])
+
+    chat_host.reply = reply
+    record(hosted, folder, "ft:o4-mini-2025-04-16:acme::C3", prompts_of(examples(1)), max_tokens=100)
+    assert compare_with_golden(hosted, folder, "ft:o4-mini-2025-04-16:acme::C3", OTHER).exact == 1.0
+
+
 def test_an_answer_that_was_cut_off_is_compared_as_far_as_it_goes_and_asked_again_if_it_may_be_longer(
     hosted, chat_host, folder
 ) -> None:
