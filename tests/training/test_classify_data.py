@@ -121,6 +121,15 @@ def test_conversations_are_no_labels_but_many_labels_are(tmp_path, body):
     assert len(read(tmp_path, body, talk[:100]).labels.names) == 100
 
 
+def test_where_examples_have_several_labels_many_may_be_rare(tmp_path, body):
+    """A long tail is ordinary there; texts in lists are not: most of them occur once."""
+    tags = [example("the cat", ["common", "usual", f"rare {i}"]) for i in range(1500)]
+    assert len(read(tmp_path, body, tags).labels.names) == 1502
+    texts = [example("the cat", [f"It is at {i}.", f"It was at {i}.", "common"]) for i in range(1500)]
+    with pytest.raises(JobError, match=r"3,000 of 4,500 labels occur only once: they look like texts"):
+        read(tmp_path, body, texts)
+
+
 def test_a_list_of_one_label_is_that_label(tmp_path, body):
     found = read(tmp_path, body, sentences(9), [example("i see my drill", ["tool"])])
     assert [found.labels.names[i] for i in found.valid[0].targets] == ["tool"]

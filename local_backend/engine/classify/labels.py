@@ -15,7 +15,8 @@ from local_backend.engine.rows import invalid_line
 from local_backend.task import JobError
 
 MOST_SINGLE = 1000
-"""Of more labels most must occur more than once: a file of conversations would take a row of weights an answer."""
+"""Of more labels, most that are given must occur more than once: a file of conversations would take a row of weights an
+answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +71,11 @@ def find_labels(examples: Sequence[Example]) -> Labels:
         )
         raise JobError("invalid_training_file", text, param="training_file")
     n_single = sum(count == 1 for count in counts.values())
-    if len(counts) > MOST_SINGLE and 2 * n_single > len(examples):
+    if len(counts) > MOST_SINGLE and 2 * n_single > counts.total():
+        what = "labels" if is_multi else "answers"
         text = (
-            f"{n_single:,} of {len(examples):,} answers occur only once: they look like texts to write, not labels."
-            " Train a chat model with them, or give answers that repeat."
+            f"{n_single:,} of {counts.total():,} {what} occur only once: they look like texts to write, not labels."
+            f" Train a chat model with them, or give {what} that repeat."
         )
         raise JobError("invalid_training_file", text, param="training_file")
     return Labels(names=tuple(sorted(counts)), is_multi=is_multi)
