@@ -12,7 +12,7 @@ from ftclient.data import Dataset
 from ftclient.data.new_file import new_file
 from ftclient.errors import DataError
 from ftclient.feedback.examples import preferences, supervised
-from ftclient.feedback.store import Feedback
+from ftclient.feedback.store import Feedback, trainable
 from ftclient.lineage.store import LineageStore
 
 Kind = Literal["supervised", "preferences"]
@@ -104,4 +104,5 @@ def _asked(example: Mapping[str, Any]) -> str:
 
 
 def _messages(messages: Sequence[Any]) -> str:
-    return json.dumps(list(messages), sort_keys=True, ensure_ascii=False)
+    plain = [trainable(message) if isinstance(message, Mapping) else message for message in messages]
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False)

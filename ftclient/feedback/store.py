@@ -110,7 +110,7 @@ class FeedbackStore:
         Raises:
             DataError: There is neither a verdict nor a correction, or nothing was asked.
         """
-        asked = [_trainable(message) for message in messages]
+        asked = [trainable(message) for message in messages]
         _check(asked, answer, verdict, correction)
         clean = _Redactor(self._finder)
         kept = Feedback(
@@ -142,7 +142,9 @@ class FeedbackStore:
             named = without_halves(model)
             rows = db.execute(query, (since, named, named)).fetchall()
         names = _COLUMNS.split(", ")
-        return [Feedback(**{**dict(zip(names, row, strict=True)), "messages": json.loads(row[2])}) for row in rows]
+        kept = [dict(zip(names, row, strict=True)) for row in rows]
+        # Earlier versions kept whatever keys a message had; then the same question would seem to be another.
+        return [Feedback(**{**row, "messages": list(map(trainable, json.loads(row["messages"])))}) for row in kept]
 
     def models(self) -> dict[str, int]:
         """Return how many pieces of feedback there are, by the model that answered."""
@@ -178,7 +180,7 @@ class _Redactor:
         return clean
 
 
-def _trainable(message: Mapping[str, Any]) -> dict[str, Any]:
+def trainable(message: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a message as JSON, with the keys that training data have; answers of hosts have more."""
     said = plain_message(message)
     keys = MESSAGE_KEYS | KEYS_BY_ROLE.get(str(said.get("role")), frozenset())

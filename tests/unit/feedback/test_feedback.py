@@ -112,6 +112,29 @@ def test_a_correction_counts_more_than_what_was_called_good_before_it(store: Fee
     assert example["messages"][-1]["content"] == "Tighten the bulb."
 
 
+def test_a_correction_meets_what_was_kept_and_written_with_all_keys_of_an_answer(
+    store: FeedbackStore, tmp_path: Path
+) -> None:
+    """Earlier versions did so: the question is the same, and what was said to it is replaced."""
+    answered = {"role": "assistant", "content": "Which?", "refusal": None, "annotations": [], "audio": None}
+    talk = [*LAMP, answered, {"role": "user", "content": "This one."}]
+    store.add(model="a", messages=DOOR, answer="Push.", verdict="bad")
+    with sqlite3.connect(tmp_path / "client.db") as db:
+        columns = "id, model, messages, answer, verdict, n_redacted, at"
+        row = ("fb-old", "a", json.dumps(talk), "Buy one.", "good", 0, 1.0)
+        db.execute(f"INSERT INTO feedback ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - our own names
+    db.close()
+    base = tmp_path / "base.jsonl"
+    base.write_text(json.dumps({"messages": [*talk, {"role": "assistant", "content": "Buy one."}]}) + "\n")
+    now = store.add(model="a", messages=talk, answer="Buy one.", correction="Tighten the bulb.")
+    assert store.all()[1].messages == now.messages
+    merged = write(tmp_path, store.all(), kind="supervised", to=tmp_path / "new.jsonl", base=base)
+    assert (merged.n_examples, merged.n_replaced) == (1, 1)
+    (example,) = Dataset.read(merged.path)
+    assert example["messages"] == [*now.messages, {"role": "assistant", "content": "Tighten the bulb."}]
+    assert list(LineageStore(tmp_path).origins()[merged.sha256].feedback) == ["fb-old", now.id]
+
+
 def test_a_correction_that_was_called_bad_since_is_no_example(store: FeedbackStore) -> None:
     store.add(model="a", messages=LAMP, answer="Hit it.", verdict="good")
     store.add(model="a", messages=LAMP, answer="Buy one.", correction="Tighten the bulb.")
