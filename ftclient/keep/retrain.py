@@ -12,6 +12,7 @@ from ftclient.data import Dataset
 from ftclient.errors import BackendError, FtclientError, JobNotFoundError, UnsupportedError
 from ftclient.jobs.follow import ending_of
 from ftclient.jobs.methods import DPO, Supervised
+from ftclient.jobs.request import new_run_id
 from ftclient.keep.download import job_of
 from ftclient.keep.folder import KeepFolder, safe_name
 
@@ -60,7 +61,7 @@ def train_again(client: Client, plan: Plan, *, anew: bool = False) -> Job:
         anew: Start another, whatever there is.
     """
     if anew:
-        return client.train(plan)
+        return client.train(plan, run_id=new_run_id())  # without one, an earlier launch might be taken up
     valid, train = plan.request.valid, plan.request.train
     body = plan.request.body(training_file=train.sha256, validation_file=valid.sha256 if valid else None)
     where = f"{client.openai.base_url} {json.dumps(body, sort_keys=True)}"

@@ -18,6 +18,7 @@ from ftclient import (
     Client,
     DataError,
     FtclientError,
+    UnavailableError,
     UnsupportedError,
     hosts,
 )
@@ -154,6 +155,24 @@ def test_the_same_job_on_an_open_model_gives_answers_to_compare(account: Account
         assert again.request.method == DPO(n_epochs=1, batch_size=account_batch(account), beta=0.3)
         with pytest.raises(FtclientError, match="training file"):
             plan_again(own, kept, account.fileless.job_id, model="smollm2-135m")
+
+
+def test_another_job_is_started_also_where_the_answer_to_the_first_got_lost(
+    account: Account, kept: KeepFolder, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("ftclient.jobs.launch.LOOKS_S", (0.0,))
+    with (
+        FaultProxy(account.url.removesuffix("/v1")) as proxy,
+        Client.at(proxy.url, home=tmp_path / "own machine") as own,
+    ):
+        own.openai.max_retries = 0
+        plan = plan_again(own, kept, account.whole.job_id, model="smollm2-135m")
+        proxy.choose = lambda exchange: Fault(drop_after="/fine_tuning/jobs" in exchange.path)
+        with pytest.raises(UnavailableError):
+            train_again(own, plan)
+        proxy.choose = lambda _: NO_FAULT
+        another = train_again(own, plan, anew=True)
+        assert train_again(own, plan).id != another.id
 
 
 def account_batch(account: Account) -> int:
