@@ -22,9 +22,11 @@ from ftclient.hosts import Host
 if TYPE_CHECKING:
     import openai
     from openai.pagination import SyncCursorPage
+    from openai.types import FileObject
     from openai.types.fine_tuning import FineTuningJob
 
 _Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 _Page = TypeVar("_Page", bound="SyncCursorPage[Any]")
 
 _SHUT = (
@@ -97,15 +99,38 @@ def has_id(answer: object) -> bool:
     return isinstance(getattr(answer, "id", None), str)
 
 
-def checked_job(answer: FineTuningJob, host: Host) -> FineTuningJob:
-    """Return what a host has answered with, if it is a job.
+def checked(answer: _Answer, host: Host, **fields: type | tuple[type, ...]) -> _Answer:
+    """Return what a host has answered with, if it is an object of the API.
+
+    Args:
+        answer: What came; the official client has not looked whether it is what its type says.
+        host: Who answered.
+        fields: What else it must have, beside an id: names of fields, each with its type.
 
     Raises:
         UnavailableError: It is something else, such as the page of a proxy.
     """
-    if not has_id(answer) or not isinstance(getattr(answer, "status", None), str):
+    if not has_id(answer) or not all(isinstance(getattr(answer, name, None), fields[name]) for name in fields):
         raise unreadable(host)
     return answer
+
+
+def checked_job(answer: FineTuningJob, host: Host) -> FineTuningJob:
+    """Return what a host has answered with, if it is a job.
+
+    Raises:
+        UnavailableError: It is something else.
+    """
+    return checked(answer, host, status=str)
+
+
+def checked_file(answer: FileObject, host: Host) -> FileObject:
+    """Return what a host has answered with, if it is a file; its status may be missing, as that is deprecated.
+
+    Raises:
+        UnavailableError: It is something else.
+    """
+    return checked(answer, host, status=(str, type(None)))
 
 
 def checked_page(page: _Page, host: Host) -> _Page:

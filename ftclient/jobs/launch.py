@@ -25,7 +25,7 @@ from ftclient.hosts import Host
 from ftclient.jobs.journal import UNDER_WAY_S, Journal, Launch
 from ftclient.jobs.launch_words import limited, sent_elsewhere, taken_up, unanswered, under_way, unknown
 from ftclient.jobs.request import RUN_KEY, JobRequest, check_run_id, idempotency_key, new_run_id
-from ftclient.wire import checked_items, checked_job, errors_of, has_id, retry_after_s, unreadable
+from ftclient.wire import checked, checked_items, checked_job, errors_of, retry_after_s
 
 if TYPE_CHECKING:
     from openai import OpenAI, Timeout
@@ -307,9 +307,7 @@ def _create(openai: OpenAI, host: Host, entry: Launch) -> FineTuningJob:
             extra_body=body,
             extra_headers={"Idempotency-Key": idempotency_key(entry.run_id)},
         )
-    if not has_id(job):
-        raise unreadable(host)
-    return job
+        return checked(job, host)
 
 
 def _patience(openai: OpenAI) -> float | Timeout:

@@ -15,7 +15,7 @@ from ftclient.errors import BackendError, DataError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal
 from ftclient.jobs.upload_parts import PURPOSE, Progress, same_content, upload_in_parts
-from ftclient.wire import errors_of
+from ftclient.wire import checked_file, checked_items, errors_of
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -81,7 +81,7 @@ def wait_processed(openai: OpenAI, host: Host, file: FileObject) -> FileObject:
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, 10.0)
         with errors_of(host):
-            file = openai.files.retrieve(file.id)
+            file = checked_file(openai.files.retrieve(file.id), host)
     return file
 
 
@@ -104,7 +104,7 @@ def _elsewhere(openai: OpenAI, host: Host, dataset: Dataset, reuse: Reuse) -> Fi
     """Return a file of the same bytes that the host lists, under whatever name, if it may be used."""
     try:
         with errors_of(host):
-            listed = list(openai.files.list(purpose=PURPOSE, limit=1000))
+            listed = list(checked_items(openai.files.list(purpose=PURPOSE, limit=1000), host))
     except BackendError:
         return None  # who may not look uses nobody else's file
     alike = (file for file in listed if file.bytes == dataset.size_bytes and file.status != "error")
@@ -128,7 +128,7 @@ def _known(openai: OpenAI, host: Host, dataset: Dataset, journal: Journal) -> Fi
         return None
     with errors_of(host):
         try:
-            file = openai.files.retrieve(file_id)
+            file = checked_file(openai.files.retrieve(file_id), host)
         except NotFoundError:
             return None
     file = wait_processed(openai, host, file)
@@ -145,7 +145,8 @@ def _in_one(openai: OpenAI, host: Host, dataset: Dataset, progress: Progress | N
     headers = {"Idempotency-Key": f"file-{uuid.uuid4().hex}"}
     with dataset.open() as stream, errors_of(host):
         body = _Watched(stream, dataset.size_bytes, progress)
-        file = openai.files.create(file=(dataset.name, cast("IO[bytes]", body)), purpose=PURPOSE, extra_headers=headers)
+        sent = (dataset.name, cast("IO[bytes]", body))
+        file = checked_file(openai.files.create(file=sent, purpose=PURPOSE, extra_headers=headers), host)
     try:
         dataset.refuse_other(body.sha256)
     except DataError:

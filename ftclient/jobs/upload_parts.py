@@ -19,7 +19,7 @@ from ftclient.data import Dataset
 from ftclient.errors import BackendError, DataError, RateLimitError, UnavailableError
 from ftclient.hosts import Host
 from ftclient.jobs.journal import Journal, PartedUpload
-from ftclient.wire import errors_of, retry_after_s
+from ftclient.wire import checked, checked_file, checked_items, errors_of, retry_after_s
 
 if TYPE_CHECKING:
     import httpx2
@@ -89,6 +89,7 @@ def _begin(openai: OpenAI, host: Host, dataset: Dataset) -> PartedUpload:
         made = openai.uploads.create(
             bytes=dataset.size_bytes, filename=dataset.name, mime_type="application/jsonl", purpose=PURPOSE
         )
+        made = checked(made, host, expires_at=(int, float), created_at=(int, float))
     return PartedUpload(
         upload_id=made.id,
         part_bytes=max(PART_BYTES, -(-dataset.size_bytes // _MOST_PARTS)),
@@ -161,7 +162,7 @@ class _Sending:
         for pause_s in (*PAUSES_S, None):
             try:
                 with errors_of(self.host):
-                    part = impatient.uploads.parts.create(self.begun.upload_id, data=piece)
+                    part = checked(impatient.uploads.parts.create(self.begun.upload_id, data=piece), self.host)
                 break
             except (UnavailableError, RateLimitError) as error:
                 if pause_s is None or self.is_over.wait(retry_after_s(error) or pause_s):
@@ -198,13 +199,16 @@ class _Sending:
         ordered = [self.part_ids[number] for number in sorted(self.part_ids)]
         once = self.openai.with_options(max_retries=0)  # a repeated end of an upload that has ended is refused
         with errors_of(self.host):
-            return once.uploads.complete(self.begun.upload_id, part_ids=ordered, md5=md5)
+            done = checked(once.uploads.complete(self.begun.upload_id, part_ids=ordered, md5=md5), self.host)
+            if done.file is not None:
+                checked_file(done.file, self.host)
+            return done
 
     def _joined(self) -> FileObject | None:
         """Return the file that an unanswered request has made, if it has; the host is asked, and its bytes compared."""
         try:
             with errors_of(self.host):
-                listed = list(self.openai.files.list(purpose=PURPOSE, limit=100))
+                listed = list(checked_items(self.openai.files.list(purpose=PURPOSE, limit=100), self.host))
             for file in listed:
                 is_alike = file.bytes == self.dataset.size_bytes and file.created_at >= int(self.begun.begun_at)
                 if is_alike and same_content(self.openai, self.host, file, self.dataset.sha256):

@@ -110,6 +110,55 @@ def test_a_host_that_does_not_say_how_long_a_file_is_has_taken_it(connect, proxy
     assert client.openai.files.content(client.upload(data)).read() == data.open().read()
 
 
+NO_OBJECT = [b"<html>", b"null", b'"page"', b"[]", b"{}", b'{"id": 7}']
+"""Answers with status 200 of something on the way, such as a page to sign in."""
+
+
+def once(is_meant, body: bytes):
+    """Return a chooser that gives another answer in the place of the first one that is meant."""
+    left = [Fault(edit=lambda _: body)]
+    return lambda exchange: left.pop() if left and is_meant(exchange) else NO_FAULT
+
+
+@pytest.mark.parametrize("body", NO_OBJECT)
+def test_an_answer_that_is_no_file_is_told_and_the_upload_can_be_made_again(connect, proxy, body: bytes) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"no file {body!r} {n}"}]} for n in range(12))
+    client = connect()
+    proxy.choose = once(lambda exchange: exchange.method == "POST", body)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        client.upload(data)
+    file_id = client.upload(data)
+    proxy.choose = once(lambda exchange: exchange.path == f"/v1/files/{file_id}", body)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        client.upload(data)
+    assert client.upload(data) == file_id
+
+
+@pytest.mark.parametrize("body", NO_OBJECT)
+def test_an_answer_that_is_no_file_ends_the_wait_for_one_that_the_host_reads(connect, proxy, body: bytes) -> None:
+    data = Dataset({"messages": [{"role": "user", "content": f"waits {body!r} {n}"}]} for n in range(12))
+
+    def choose(exchange):
+        if exchange.path == "/v1/files":
+            return Fault(edit=worded(status="uploaded"))
+        return Fault(edit=lambda _: body) if exchange.path.startswith("/v1/files/") else NO_FAULT
+
+    proxy.choose = choose
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        connect().upload(data)
+    proxy.choose = lambda _: NO_FAULT
+    connect().upload(data)
+    assert uploads(proxy) == 1
+
+
+def test_a_host_that_gives_files_no_status_has_taken_them(connect, proxy) -> None:
+    """OpenAI has deprecated it."""
+    data = Dataset({"messages": [{"role": "user", "content": f"stateless {n}"}]} for n in range(12))
+    proxy.choose = lambda exchange: Fault(edit=worded(status=None)) if exchange.method == "POST" else NO_FAULT
+    client = connect()
+    assert client.openai.files.content(client.upload(data)).read() == data.open().read()
+
+
 @pytest.mark.parametrize("status", [400, 403, 404])
 @pytest.mark.parametrize("refused", ["/content", "/v1/files?"])
 def test_files_of_others_that_cannot_be_looked_at_are_not_used_and_stop_nothing(

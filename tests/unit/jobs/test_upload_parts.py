@@ -14,6 +14,7 @@ import pytest
 
 from ftclient import BackendError, DataError, Dataset, UnavailableError, hosts
 from tests.faults.proxy import NO_FAULT, Exchange, Fault, random_faults
+from tests.unit.jobs.test_upload import NO_OBJECT, once
 
 SMALL = replace(hosts.LOCAL, max_file_bytes=2000)
 """A host at which files go in parts early."""
@@ -129,6 +130,39 @@ def test_an_end_whose_answer_was_lost_is_found_by_its_bytes_and_made_once(connec
     assert content_sha256(client, file_id) == data.sha256
     assert sum(is_end(exchange) for exchange, _ in proxy.seen) == 1
     assert sum(file.bytes == data.size_bytes for file in client.files()) == 1
+
+
+@pytest.mark.parametrize("body", NO_OBJECT)
+def test_an_upload_that_was_begun_without_a_readable_answer_is_begun_again(connect, proxy, body: bytes) -> None:
+    client, data = connect(SMALL), examples(f"no upload {body!r}", 60)
+    proxy.choose = once(lambda exchange: exchange.path == "/v1/uploads", body)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        client.upload(data)
+    assert content_sha256(client, client.upload(data)) == data.sha256
+
+
+def test_an_upload_that_does_not_say_when_it_ends_is_none(connect, proxy) -> None:
+    client, data = connect(SMALL), examples("timeless", 60)
+    body = json.dumps({"id": "upload_1", "expires_at": None, "created_at": "now"}).encode()
+    proxy.choose = once(lambda exchange: exchange.path == "/v1/uploads", body)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        client.upload(data)
+
+
+@pytest.mark.parametrize("body", NO_OBJECT)
+def test_a_part_without_a_readable_answer_is_sent_again(connect, proxy, body: bytes) -> None:
+    client, data = connect(SMALL), examples(f"no part {body!r}", 60)
+    proxy.choose = once(is_part, body)
+    assert content_sha256(client, client.upload(data)) == data.sha256
+    assert n_parts(proxy) == -(-data.size_bytes // 1000) + 1
+
+
+@pytest.mark.parametrize("body", [*NO_OBJECT, b'{"id": "upload_1", "status": "completed", "file": {}}'])
+def test_an_end_without_a_readable_answer_is_found_by_its_bytes(connect, proxy, body: bytes) -> None:
+    client, data = connect(SMALL), examples(f"no end {body!r}", 60)
+    proxy.choose = once(is_end, body)
+    assert content_sha256(client, client.upload(data)) == data.sha256
+    assert sum(is_end(exchange) for exchange, _ in proxy.seen) == 1
 
 
 def test_a_file_made_of_parts_is_waited_for_when_the_line_drops_while_the_host_reads_it(connect, proxy) -> None:
