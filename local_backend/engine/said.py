@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from local_backend.engine.messages import Message
@@ -30,9 +30,9 @@ def check_trained(whole: str, messages: Sequence[Message], turns: Sequence[int],
 
 
 def check_instructed(text: str, messages: Sequence[Message], write: Write) -> None:
-    """Refuse a template that leaves out a system message: the model would answer as if it had not been given.
+    """Refuse a template that leaves out a system message or a part of one: the model would answer as if not given it.
 
-    Some templates take switches out of it or write it in other words, so one that is not found is looked for once
+    Some templates take switches out of it or write it in other words, so a part that is not found is looked for once
     more: it is left out if the text is the same whatever it says.
 
     Args:
@@ -41,12 +41,10 @@ def check_instructed(text: str, messages: Sequence[Message], write: Write) -> No
         write: Made `text`, and makes that of other messages.
     """
     for i, message in enumerate(messages):
-        parts = _texts(message["content"]) if message["role"] == "system" else []
-        if not parts or any(part.strip() in text for part in parts):
-            continue
-        other = {**message, "content": _said_otherwise(message["content"])}
-        if _is_same(text, [*messages[:i], other, *messages[i + 1 :]], write):
-            raise _left_out(i, message)
+        for part, content in _said_otherwise(message["content"]) if message["role"] == "system" else ():
+            others = [*messages[:i], {**message, "content": content}, *messages[i + 1 :]]
+            if part.strip() not in text and _is_same(text, others, write):
+                raise _left_out(i, message)
 
 
 def _is_same(text: str, messages: list[Message], write: Write) -> bool:
@@ -56,14 +54,14 @@ def _is_same(text: str, messages: list[Message], write: Write) -> bool:
         return False
 
 
-def _texts(content: Any) -> list[str]:
-    return [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
-
-
-def _said_otherwise(content: Any) -> Any:
+def _said_otherwise(content: Any) -> Iterator[tuple[str, Any]]:
+    """Each text of a content, with the content as it is when that text says something else."""
     if isinstance(content, str):
-        return _OTHER_WORDS
-    return [{**part, "text": _OTHER_WORDS} if part["type"] == "text" else part for part in content]
+        yield content, _OTHER_WORDS
+        return
+    for k, part in enumerate(content):
+        if part["type"] == "text":
+            yield part["text"], [*content[:k], {**part, "text": _OTHER_WORDS}, *content[k + 1 :]]
 
 
 def _left_out(i: int, message: Message) -> UserError:

@@ -172,6 +172,22 @@ def test_a_system_message_that_the_template_leaves_out_is_refused(base):
         deaf.prompt(prompt)
 
 
+@pytest.mark.parametrize("first", ["Be brief.", " "])
+def test_each_part_of_a_system_message_must_reach_the_model(base, first):
+    """Gemma 3's template writes the first part alone."""
+    template = Template.of(base.path)
+    prompt = [{"role": "system", "content": [text_part(first), text_part("Be kind.")]}, TWO["messages"][0]]
+    assert template.prompt(prompt)
+    loop = "for part in message['content']"
+    template.tokenizer.chat_template = template.tokenizer.chat_template.replace(
+        f"{loop} %}}", f"{loop}[: 1 if message['role'] == 'system' else none] %}}"
+    )
+    hard_of_hearing = VisionTemplate(template.tokenizer, template.reader)
+    assert hard_of_hearing.prompt([{**prompt[0], "content": [text_part(first)]}, prompt[1]])
+    with pytest.raises(UserError, match=r"leaves out what message 1 \(system\) says"):
+        hard_of_hearing.prompt(prompt)
+
+
 def test_images_of_one_size_are_the_same_tokens_and_other_pixels(base):
     template = Template.of(base.path)
     first, second = (template.render(seen("x", image_part(picture(shade))))[0] for shade in (10, 90))
