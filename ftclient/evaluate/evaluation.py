@@ -174,11 +174,15 @@ class _Run:
             for model, answer in known.items():
                 found += to_ask(asker, self._grader, question, answer, longest_tokens=longest_of[model])
         if self.wishes.judge:
-            longest = max(longest_of.values())
             first, *others = known.values()
             for other in others:
-                found += judge.to_ask(asker, self.wishes.judge, question, (first, other), longest_tokens=longest)
+                found += judge.to_ask(
+                    asker, self.wishes.judge, question, (first, other), longest_tokens=self._longest_tokens()
+                )
         return found
+
+    def _longest_tokens(self) -> int:
+        return max(reasoning.most_tokens(model, self._options) for model in self.models)
 
     def _asked_once(self, model: str, question: Question) -> Asked:
         # Counting takes time, and at servers of one's own nothing depends on it.
@@ -241,13 +245,14 @@ class _Run:
     def _judged(self, asker: Asker, by: str, given: Mapping[str, Sequence[Answer]], notes: list[str]) -> list[Measured]:
         """The judge's figure; none where it never gave a verdict, on few pairs."""
         first, *others = self.models
+        shown = {model: self._shown_to(by, answers) for model, answers in given.items()}
 
         def prefer(pair: tuple[Question, Answer, Answer]) -> judge.Preference:
             return judge.preference(asker, by, *pair)
 
         found = {
             model: asker.each(
-                prefer, list(zip(self.questions, given[first], given[model], strict=True)), done=self._tell
+                prefer, list(zip(self.questions, shown[first], shown[model], strict=True)), done=self._tell
             )
             for model in others
         }
@@ -259,6 +264,13 @@ class _Run:
         notes += [f"{model}: {text}" for model, text in complaints if text]
         values = {model: [each.value for each in preferences] for model, preferences in found.items()}
         return [judge.measured(values, first=first)]
+
+    def _shown_to(self, by: str, answers: Sequence[Answer]) -> Sequence[Answer]:
+        """The answers as the judge is shown them; at servers of one's own nothing depends on their length."""
+        if self._host.is_local:
+            return answers
+        longest = self._longest_tokens()
+        return [judge.shown_to(by, answer, longest_tokens=longest) for answer in answers]
 
     def _tell(self) -> None:
         self.n_done += 1

@@ -13,7 +13,7 @@ from ftclient.evaluate import reasoning
 from ftclient.evaluate.asking import Asker
 from ftclient.evaluate.compare import Measured
 from ftclient.evaluate.questions import Answer, Question
-from ftclient.evaluate.spending import Asked, prompt_tokens
+from ftclient.evaluate.spending import Asked, beginning, prompt_tokens
 from ftclient.evaluate.task import Metric
 
 Verdict = Literal["A", "B", "tie"]
@@ -21,7 +21,7 @@ Verdict = Literal["A", "B", "tie"]
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 OPTIONS: Mapping[str, Any] = {"temperature": 0, "max_tokens": 8, reasoning.ROOM: reasoning.TOKENS}
 _QUOTED_TIMES = 2
-"""How much longer an answer may be as a string in JSON, with what is escaped in it."""
+"""How much longer an answer may be as a string in JSON, with what is escaped in it; the judge is shown no more."""
 _INSTRUCTION = (
     "You are an impartial judge. You are shown a conversation, a reference answer, and two answers, A and B. Decide "
     "which of the two is closer to the reference in what it says and in its form. Length and order mean nothing. "
@@ -59,6 +59,14 @@ def messages_for(question: Question, a: Answer, b: Answer) -> list[dict[str, str
         {"role": "system", "content": _INSTRUCTION},
         {"role": "user", "content": json.dumps(shown, ensure_ascii=False, default=str)},
     ]
+
+
+def shown_to(by: str, answer: Answer, *, longest_tokens: int) -> Answer:
+    """Return an answer as the judge is shown it: only the beginning of one that takes more tokens than are counted.
+
+    Runs of line breaks do, which are a token each in JSON.
+    """
+    return Answer(text=beginning(by, answer.shown, most_tokens=_QUOTED_TIMES * longest_tokens))
 
 
 def preference(asker: Asker, by: str, question: Question, first: Answer, other: Answer) -> Preference:
@@ -129,7 +137,7 @@ def to_ask(
     asker: Asker, by: str, question: Question, pair: tuple[Answer | None, Answer | None], *, longest_tokens: int
 ) -> list[Asked]:
     """Return what the judge will be asked about a pair of answers (None: not known yet), as it is billed at most."""
-    first, other = (answer or Answer(text="") for answer in pair)
+    first, other = (shown_to(by, answer or Answer(text=""), longest_tokens=longest_tokens) for answer in pair)
     if None not in pair and first.shown == other.shown:
         return []
     n_unknown = pair.count(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -116,6 +116,31 @@ def prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]], tools: Sequ
         return len(json.dumps(example, ensure_ascii=False, default=str).encode()) // _BYTES_A_TOKEN
     parts = parts_of(example, method="supervised", encoding_name=name)
     return sum(counter.count(parts.texts)) + parts.fixed_tokens
+
+
+def beginning(model: str, text: str, *, most_tokens: int) -> str:
+    """Return as much of a text as takes no more tokens as a string in JSON; all of it where nobody can count them."""
+    from ftclient.data.text_counter import text_counter
+
+    if len(json.dumps(text, ensure_ascii=False).encode(errors="surrogatepass")) <= most_tokens:
+        return text  # a token is a byte at least
+    counter = text_counter(encoding_for(model) or DEFAULT_ENCODING)
+    if counter is None:
+        return text
+
+    def fits(n_chars: int) -> bool:
+        return sum(counter.count([json.dumps(text[:n_chars], ensure_ascii=False)])) <= most_tokens
+
+    return text if fits(len(text)) else text[: _last_true(fits, len(text))]
+
+
+def _last_true(holds: Callable[[int], bool], end: int) -> int:
+    """The last number below `end` for which something holds that holds for 0 and, from some number on, no more."""
+    low, high = 0, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
 
 
 def _price(host: Host, model: str, book: PriceBook | None) -> tuple[Decimal, Decimal] | None:

@@ -77,6 +77,7 @@ def test_the_bill_of_answers_at_hand_is_for_what_they_say(hosted, chat_host):
 
 
 QUOTES = '{"a": "b", "c": ["d\\n", "e"]}\n' * 40
+BREAKS = "It ends:" + "\n" * 2_000
 JSON = '{"a":[' + ",".join(f'{{"b":"{i}","c":[{i},null]}}' for i in range(60)) + "]}"
 CALLS = {"content": "Let me see.", "tool_calls": []}
 for number in range(12):
@@ -107,13 +108,14 @@ def said_in(body) -> list[dict]:
         (CALLS, {"grader": grader("{{ item.reference_answer }} {{ sample.output_tools }} or {{ sample.choices }}")}),
         ("text", {"grader": grader("{{ item.reference_answer }} {{ sample.output_text }}")}),
         (QUOTES, {"judge": GRADES}),
+        (BREAKS, {"judge": GRADES}),
     ],
 )
 def test_what_is_asked_about_answers_as_long_as_may_be_is_no_more_than_the_bill(hosted, chat_host, reply, wishes):
     differs = {ASKED: "", OTHER: " "}  # or there is nothing to judge
     said = {"content": reply} if isinstance(reply, str) else reply
     chat_host.reply = lambda body: (
-        {**said, "content": said["content"] + differs[body["model"]]} if body["model"] in differs else '{"result": 1} A'
+        {**said, "content": differs[body["model"]] + said["content"]} if body["model"] in differs else '{"result": 1} A'
     )
     bills, longest = [], tokens_of(reply) + 1
     rest = {"models": list(differs), "max_tokens": longest, "announce": bills.append}
@@ -122,3 +124,11 @@ def test_what_is_asked_about_answers_as_long_as_may_be_is_no_more_than_the_bill(
     prompts = [prompt_tokens(GRADES, said_in(body)) for body in chat_host.asked if body["model"] == GRADES]
     assert len(prompts) >= N
     assert sum(prompts) * GRADE_USD <= bills[0].most_usd - bills[1].most_usd
+
+
+def test_answers_that_are_no_longer_than_counted_are_shown_to_the_judge_as_they_are(hosted, chat_host):
+    said = {ASKED: QUOTES, OTHER: QUOTES + "end"}
+    chat_host.reply = lambda body: said.get(body["model"], "A")
+    hosted.evaluate(data(1), models=[ASKED, OTHER], judge=GRADES, max_tokens=tokens_of(said[OTHER]))
+    shown = [json.loads(body["messages"][-1]["content"]) for body in chat_host.asked if body["model"] == GRADES]
+    assert {(each["A"], each["B"]) for each in shown} == {(QUOTES, said[OTHER]), (said[OTHER], QUOTES)}
