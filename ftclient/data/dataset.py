@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import tempfile
 import weakref
@@ -252,8 +253,8 @@ class Dataset:
         raise self._changed()
 
     def _changed(self) -> DataError:
-        text = f"{self._path} was changed since it was checked. Check it again: Dataset.read(path).check()."
-        return DataError(text)
+        again = f"`ftclient check {shlex.quote(str(self._path))}`, or Dataset.read(path).check()"
+        return DataError(f"{self._path} was changed since it was checked. Check it again: {again}.")
 
 
 class _Folder:

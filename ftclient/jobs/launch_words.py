@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def under_way(host: Host, entry: Launch, home: Path) -> UnavailableError:
     return UnavailableError(
         f"{host.title} lists no job of the launch {entry.run_id}, which was sent {_ago(entry)} and may still be on its "
         f"way, also by another process: it may or may not exist. Nothing is sent. {_later(entry)} "
-        f"`{command_for(entry.base_url, home)} jobs` looks for it once more."
+        f"`{command_for(entry.base_url, home)} jobs` looks for it once more (in Python: client.find_lost())."
     )
 
 
@@ -73,8 +74,14 @@ def _ways_on(entry: Launch, home: Path) -> str:
     command = command_for(entry.base_url, home)
     return (
         f"`{command} jobs` looks for it once more; if you know that there is none, "
-        f"`{command} jobs --forget {entry.run_id}` lets it be sent again."
+        f"`{command} jobs {_forget(entry)}` lets it be sent again. In Python: client.find_lost(), "
+        f"client.forget_launch({entry.run_id!r})."
     )
+
+
+def _forget(entry: Launch) -> str:
+    """Return the option that gives a launch up, as a shell takes it whatever the run id is."""
+    return f"--forget={shlex.quote(entry.run_id)}"
 
 
 def sent_elsewhere(host: Host, entry: Launch, home: Path) -> FtclientError:
@@ -84,7 +91,8 @@ def sent_elsewhere(host: Host, entry: Launch, home: Path) -> FtclientError:
         return JobNotFoundError(f"The run id {entry.run_id!r} has started {entry.job_id} at {entry.base_url}. {remedy}")
     return UnavailableError(
         f"The run id {entry.run_id!r} was sent to {entry.base_url}, and whether that made a job is not known: "
-        f"`{command_for(entry.base_url, home)} jobs --lost` looks for it. {remedy}"
+        f"`{command_for(entry.base_url, home)} jobs --lost` looks for it (in Python: find_lost() of a client there). "
+        f"{remedy}"
     )
 
 
@@ -92,5 +100,6 @@ def not_given_up_here(entry: Launch, home: Path) -> str:
     """Return why a launch at another address cannot be given up by this client."""
     return (
         f"the launch {entry.run_id!r} was sent to {entry.base_url}, where alone it can be looked for: "
-        f"`{command_for(entry.base_url, home)} jobs --forget {entry.run_id}`"
+        f"`{command_for(entry.base_url, home)} jobs {_forget(entry)}`, or in Python: "
+        f"forget_launch({entry.run_id!r}) of a client there"
     )

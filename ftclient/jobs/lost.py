@@ -41,7 +41,9 @@ def forget(openai: OpenAI, host: Host, journal: Journal, run_id: str) -> FineTun
     """
     entry = journal.launch(run_id)
     if entry is None or entry.state not in ("intended", "unknown"):
-        raise ValueError(f"no launch {run_id!r} is unknown; `ftclient jobs --lost` lists those that are")
+        raise ValueError(
+            f"no launch {run_id!r} is unknown; `ftclient jobs --lost` lists those that are, as client.find_lost() does"
+        )
     if entry.base_url != str(openai.base_url):
         raise ValueError(not_given_up_here(entry, journal.home))
     job = find(openai, host, run_id)

@@ -7,7 +7,6 @@ import io
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from typing import IO, TYPE_CHECKING, cast
 
 from ftclient.data import Dataset
@@ -149,11 +148,19 @@ def _in_one(openai: OpenAI, host: Host, dataset: Dataset, progress: Progress | N
         file = checked_file(openai.files.create(file=sent, purpose=PURPOSE, extra_headers=headers), host)
     try:
         dataset.refuse_other(body.sha256)
-    except DataError:
-        with suppress(BackendError), errors_of(host):
-            openai.files.delete(file.id)
-        raise
+    except DataError as error:
+        raise DataError(f"{error} {_taken_back(openai, host, file)}") from error
     return file
+
+
+def _taken_back(openai: OpenAI, host: Host, file: FileObject) -> str:
+    """Delete a file of bytes that were not checked, and return what has become of it."""
+    try:
+        with errors_of(host):
+            openai.files.delete(file.id)
+    except BackendError:
+        return f"What was sent could not be taken back: {file.id} at {host.title}."
+    return f"What was sent has been deleted at {host.title}."
 
 
 def _accept(file: FileObject, dataset: Dataset, host: Host) -> None:

@@ -120,9 +120,9 @@ class _Sending:
         md5, sha256 = self._send_parts()
         try:
             self.dataset.refuse_other(sha256)
-        except DataError:
+        except DataError as error:
             self._give_up()
-            raise
+            raise DataError(f"{error} No file has been made of what was sent.") from error
         return self._finish(md5)
 
     def _give_up(self) -> None:

@@ -188,7 +188,7 @@ def test_an_unknown_launch_can_be_given_up_and_is_then_sent_again(connect, data,
     proxy.choose = on_create(Fault(drop_before=True))
     with pytest.raises(UnavailableError) as raised:
         client.train(plan, run_id="run-given-up")
-    assert f"{command_at(client)} jobs --forget run-given-up`" in str(raised.value)
+    assert f"{command_at(client)} jobs --forget=run-given-up`" in str(raised.value)
     assert client.forget_launch("run-given-up") is None
     job = client.train(plan, run_id="run-given-up")
     assert jobs_of(client, "run-given-up") == [job.id]

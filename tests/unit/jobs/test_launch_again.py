@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,13 +62,28 @@ def test_where_its_job_is_not_found_nothing_is_sent_until_somebody_decides(conne
     run_id = unanswered(client, plan, proxy, on_create(Fault(drop_before=True)))
     with pytest.raises(UnavailableError, match="may or may not exist") as raised:
         client.train(plan)
-    assert f"{command_at(client)} jobs --forget {run_id}`" in str(raised.value)
+    assert f"{command_at(client)} jobs --forget={run_id}`" in str(raised.value)
     assert "--run-id" in str(raised.value)
+    assert f"client.forget_launch({run_id!r})" in str(raised.value)
     assert creations(proxy) == 1
     assert client.forget_launch(run_id) is None
     job = client.train(plan)
     assert creations(proxy) == 2
     assert client.train(plan).id != job.id
+
+
+@pytest.mark.parametrize("run_id", ["it's $HOME", "--help", "a b"])
+def test_the_command_that_is_told_can_be_typed_whatever_the_run_id_is(connect, data, proxy, run_id: str) -> None:
+    client = connect(HOSTED)
+    proxy.choose = on_create(Fault(drop_before=True))
+    with pytest.raises(UnavailableError) as raised:
+        client.train(plan_of(client, data, "again-typed"), run_id=run_id)
+    told = re.findall(r"`ftclient ([^`]*)`", str(raised.value))
+    for command in told:
+        typed = f"{shlex.quote(sys.executable)} -m ftclient {command}"
+        subprocess.run(typed, shell=True, check=True, capture_output=True)  # noqa: S602 - as it is told
+    assert len(told) == 2
+    assert client._journal.launch(run_id).state == "refused"
 
 
 def test_a_run_id_of_its_own_starts_another_job(connect, data, proxy) -> None:

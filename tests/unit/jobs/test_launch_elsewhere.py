@@ -58,7 +58,7 @@ def test_a_launch_is_not_given_up_at_another_host(connect, data, proxy, here: Cl
     client = unanswered(connect, data, proxy)
     with pytest.raises(ValueError, match="was sent to ") as raised:
         here.forget_launch(RUN)
-    assert f"{command_at(client)} jobs --forget {RUN}`" in str(raised.value)
+    assert f"{command_at(client)} jobs --forget={RUN}`" in str(raised.value)
     assert client._journal.launch(RUN).state == "unknown"
 
 

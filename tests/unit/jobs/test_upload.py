@@ -195,8 +195,10 @@ def test_a_file_that_is_mended_while_it_is_sent_is_refused_and_taken_back(
             file.write(content)
 
     before = {file.id for file in client.files()}
-    with pytest.raises(DataError, match="was changed since it was checked"):
+    with pytest.raises(DataError, match="was changed since it was checked") as raised:
         client.upload(data, progress=mend)
+    assert f"`ftclient check {path}`" in str(raised.value)
+    assert ("No file has been made" if parts else "has been deleted") in str(raised.value)
     assert {file.id for file in client.files()} == before
     base_url = str(client.openai.base_url)
     assert client._journal.uploaded(base_url, checked, "fine-tune") is None
