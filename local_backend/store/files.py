@@ -107,9 +107,10 @@ class Files:
             if row is None:
                 return False
             row.deleted = True
-            unneeded = {row.sha256, *_read_by_jobs(session, file_id)}
+            uploaded = row.sha256
+            unneeded = {uploaded, *_read_by_jobs(session, uploaded)}
         for sha256 in unneeded:
-            self._drop_unused(sha256)
+            self._drop_unused(sha256, made_of=uploaded)
         return True
 
     def drop_expired(self) -> None:
@@ -122,11 +123,21 @@ class Files:
     def _is_kept(self, session: Session, content: Path) -> bool:
         return _is_used(session, content.name, jobs=self._store.jobs) or _is_new(session, content)
 
-    def _drop_unused(self, sha256: str) -> None:
-        """Remove a content nobody needs. The write lock keeps an upload of the same content from crossing this."""
+    def _drop_unused(self, sha256: str, *, made_of: str | None = None) -> None:
+        """Remove a content that nobody needs, nor a job to come.
+
+        The write lock keeps an upload of the same content, and a job that is about to read it, from crossing this.
+
+        Args:
+            sha256: The content.
+            made_of: What it was made of, if that is known: once that is no file's, no job to come reads it.
+        """
+        content = blob_path(self._store.blobs, sha256)
         with self._store.write() as session:
-            if not _is_used(session, sha256, jobs=self._store.jobs):
-                blob_path(self._store.blobs, sha256).unlink(missing_ok=True)
+            may_be_awaited = made_of is None or session.scalar(_files_of(made_of)) is not None
+            is_awaited = may_be_awaited and _is_new(session, content)
+            if not is_awaited and not _is_used(session, sha256, jobs=self._store.jobs):
+                content.unlink(missing_ok=True)
 
 
 def insert(session: Session, content: Content, new: NewFile, *, blobs: Path) -> FileRow:
@@ -152,18 +163,23 @@ def _living() -> Select[FileRow]:
     return select(FileRow).where(FileRow.deleted.is_(False), not_expired)
 
 
-def _read_by_jobs(session: Session, file_id: str) -> set[str]:
-    """The sha256s of what jobs have read of a file."""
-    training = select(JobRow.training_sha256).where(JobRow.training_file == file_id)
-    validation = select(JobRow.validation_sha256).where(JobRow.validation_file == file_id)
-    return {sha256 for sha256 in session.scalars(training.union(validation)) if sha256 is not None}
+def _files_of(sha256: str) -> Select[int]:
+    """One living file that has a content, if any has."""
+    return _living().with_only_columns(FileRow.seq).where(FileRow.sha256 == sha256).limit(1)
+
+
+def _read_by_jobs(session: Session, sha256: str) -> set[str]:
+    """The sha256s of what jobs have read of the files, deleted ones too, that an upload's content belongs to."""
+    files = select(FileRow.id).where(FileRow.sha256 == sha256)
+    training = select(JobRow.training_sha256).where(JobRow.training_file.in_(files))
+    validation = select(JobRow.validation_sha256).where(JobRow.validation_file.in_(files))
+    return {found for found in session.scalars(training.union(validation)) if found is not None}
 
 
 def _is_used(session: Session, sha256: str, *, jobs: Path) -> bool:
     reads_it = or_(JobRow.training_sha256 == sha256, JobRow.validation_sha256 == sha256)
-    files = _living().with_only_columns(FileRow.seq).where(FileRow.sha256 == sha256)
-    unfinished = select(JobRow.seq).where(JobRow.status.in_(UNFINISHED), reads_it)
-    known = any(session.scalar(query.limit(1)) is not None for query in (files, unfinished))
+    unfinished = select(JobRow.seq).where(JobRow.status.in_(UNFINISHED), reads_it).limit(1)
+    known = any(session.scalar(query) is not None for query in (_files_of(sha256), unfinished))
     return known or _may_go_on_with(session, sha256, jobs)
 
 

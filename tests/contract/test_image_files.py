@@ -13,6 +13,8 @@ import openai
 import pytest
 from PIL import Image
 
+from local_backend.store.database import Store
+from local_backend.store.files import Files
 from tests.contract import places
 from tests.contract.conftest import jsonl, wait
 from tests.contract.test_jobs import MODEL
@@ -116,6 +118,42 @@ def test_what_has_just_been_made_for_a_job_to_come_stays(api, home):
     grow_old(home)
     open_again(home)
     assert contents(home) == known
+
+
+def test_what_a_job_to_come_reads_stays_though_an_equal_file_is_deleted(api, home):
+    """Of the same file uploaded twice, jobs read the same content."""
+    first = job(api).training_file
+    data = api.files.content(first).read()
+    second = api.files.create(file=("b.jsonl", data), purpose="fine-tune").id
+    body = {"training_file": second, "model": MODEL}
+    assert api.post("/local/check", body=body, cast_to=object)["ok"]
+    known = contents(home)
+    api.files.delete(first)
+    assert contents(home) == known
+    api.files.delete(second)
+    assert len(known - contents(home)) == 2  # the lines as uploaded, and with their image
+
+
+def test_what_is_made_again_while_old_contents_are_removed_stays(api, home):
+    """One script may find a content old and unused, and another want it for a job before it is removed."""
+    file = training_file(api)
+    known = contents(home)
+    assert api.post("/local/check", body={"training_file": file, "model": MODEL}, cast_to=object)["ok"]
+    (made,) = contents(home) - known
+    grow_old(home)
+    store = Store(home / "server")
+
+    class Overtaken(Files):
+        def _drop_unused(self, sha256: str) -> None:
+            assert self.content(self.get(file)) == made
+            super()._drop_unused(sha256)
+
+    Overtaken(store).drop_expired()
+    assert made in contents(home)
+    grow_old(home)
+    Files(store).drop_expired()
+    assert made not in contents(home)
+    store.close()
 
 
 def test_contents_of_deleted_files_go_at_once_however_young(api, home):
