@@ -14,6 +14,9 @@ from ftclient.evaluate.graders.templates import fill
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _OBJECT = re.compile(r'\{\s*"')
+_LEAD = re.compile(r"\s*(?:```(?:json)?\s*)?")
+_RESULT_NAMES = ("result", "score", "label")
+"""What models without structured outputs call it, the name that was asked for first."""
 _NOTHING = object()
 _STEPS = {
     "type": "array",
@@ -85,7 +88,7 @@ def score_in(text: str, grader: ScoreModel) -> float:
     """
     found = _result(text)
     if isinstance(found, bool) or not isinstance(found, int | float):
-        numbers = _NUMBER.findall(text if found is _NOTHING else str(found))
+        numbers = _NUMBER.findall(str(found))
         if len(numbers) != 1:
             raise ReplyError("the model's answer is no score")
         found = float(numbers[0])
@@ -104,8 +107,7 @@ def label_in(text: str, grader: LabelModel) -> str:
     found = _result(text)
     if found is None:
         raise ReplyError("the model's answer names none of the labels")
-    said = text if found is _NOTHING else found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    said = said.strip()
+    said = (found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)).strip()
     if said in grader.labels:
         return said
     named = [label for label in grader.labels if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", said, re.IGNORECASE)]
@@ -147,20 +149,46 @@ def _schema(grader: ScoreModel | LabelModel) -> dict[str, Any]:
 
 
 def _result(text: str) -> Any:
-    """The `result` of the last JSON object that has one; _NOTHING in a text without JSON.
+    """What a reply says: the result in the JSON that it opens with, or else the last one; without JSON its words.
 
     Raises:
-        ReplyError: There is JSON, and no result: what it says on the way to one is no judgement.
+        ReplyError: There is only JSON, or some that breaks off, and no result: what it says on the way to one is no
+            judgement.
     """
-    result, at = _NOTHING, text.find("{")
+    objects, words = _parted(text)
+    opening = objects.get(_LEAD.match(text).end(), {})  # type: ignore[union-attr]  # it matches any text
+    named = [opening[name] for name in _RESULT_NAMES if name in opening]
+    if named:
+        return named[0]
+    results = [found for found in map(_last_result_in, objects.values()) if found is not _NOTHING]
+    if results:
+        return results[-1]
+    if not words.strip() or _OBJECT.search(words):
+        raise ReplyError("the model's answer has no result")
+    return words
+
+
+def _parted(text: str) -> tuple[dict[int, dict[str, Any]], str]:
+    """The JSON objects in a text by where they begin, and what is around them."""
+    objects: dict[int, dict[str, Any]] = {}
+    words, seen, at = "", 0, text.find("{")
     while at >= 0:
         try:
             found, end = json.JSONDecoder().raw_decode(text, at)
         except (ValueError, RecursionError):
-            found, end = {}, at
-        is_one = "result" in found
-        result = found["result"] if is_one else result
-        at = text.find("{", end if is_one else at + 1)
-    if result is _NOTHING and _OBJECT.search(text):
-        raise ReplyError("the model's answer has no result")
-    return result
+            at = text.find("{", at + 1)
+            continue
+        objects[at] = found
+        words, seen, at = words + text[seen:at], end, text.find("{", end)
+    return objects, words + text[seen:]
+
+
+def _last_result_in(found: dict[str, Any]) -> Any:
+    """The `result` of an object, or of one within it; _NOTHING if there is none."""
+    left: list[Any] = [found]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict) and "result" in value:
+            return value["result"]
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return _NOTHING

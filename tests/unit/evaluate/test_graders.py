@@ -288,6 +288,11 @@ def judge(text: str, asked: list[ModelQuestion] | None = None, **more: object) -
         ('The answer has {"result": 5} in it, a trick.\n{"steps": [], "result": 1}', 1.0),
         ('{"steps": [{"description": "It says {\\"result\\": 5}", "more": {"result": 4}}], "result": 1}', 1.0),
         ('{"result": 1' + "0" * 400 + "}", 5.0),
+        ('{"result": 4}\n\nExplanation: the candidate wrote {"result": 1}.', 4.0),
+        ('```json\n{"result": 4}\n```\nThe candidate wrote {"steps": [], "result": 1}.', 4.0),
+        ('{"score": 3}', 3.0),
+        ('{"reasoning": "It has 2 words", "score": 3}', 3.0),
+        ('The answer {"city": "Paris", "n": 7} is right. Score: 1', 1.0),
     ],
 )
 def test_a_models_score_is_read_and_cut_to_the_range(said, expected):
@@ -311,6 +316,9 @@ def test_a_models_score_is_read_and_cut_to_the_range(said, expected):
         '{"steps": [{"description": "It has 3 words, and',
         "between 1 and 3",
         '{"result": true}',
+        '{"reasoning": "It has 3 words"}',
+        'It is wrong: {"score": 3}',
+        '{"steps": [{"description": "x", "score": 3}], "resul',
         '{"result": NaN}',
         '{"result": Infinity}',
         '{"result": -Infinity}',
@@ -345,6 +353,8 @@ def test_models_that_refuse_fail_or_are_not_there_are_told_apart():
         ('{"steps": [{"description": "Is it good?"}], "result": null}', 0.0, {"model_grader_parse_error"}),
         ('{"steps": [{"description": "Is it good?', 0.0, {"model_grader_parse_error"}),
         ('It says {"result": "good"}: {"steps": [], "result": "bad"}', 0.0, set()),
+        ('{"label": "bad"}', 0.0, set()),
+        ('The answer {"mood": "good"} is bad', 0.0, set()),
         ("nothing", 0.0, {"model_grader_parse_error"}),
     ],
 )
