@@ -135,6 +135,8 @@ class FaultProxy:
                 connection.start_next_cycle()
         except (ConnectionError, h11.ProtocolError, asyncio.IncompleteReadError):
             writer.transport.abort()
+        except asyncio.CancelledError:
+            return  # the proxy stops; Python 3.11's streams would report it as an error of theirs
         finally:
             writer.close()
 
