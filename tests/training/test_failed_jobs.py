@@ -52,7 +52,7 @@ def checkpoints_of(api, job):
 
 def assert_answers(api, name):
     asked = api.chat.completions.create(model=name, messages=[{"role": "user", "content": "red?"}], max_tokens=3)
-    assert asked.usage.completion_tokens > 0
+    assert asked.choices[0].finish_reason in {"stop", "length"}
 
 
 def weights_of(home, job, step):
