@@ -23,6 +23,7 @@ __all__ = ["AsyncTransport", "Settings", "Transport", "async_client", "client", 
 
 BASE_URL = "http://localhost/v1"
 _ANY_KEY = "local"
+_WIND_DOWN_S = 2.0
 
 
 class _Responder(ASGIResponder):  # type: ignore[misc]  # a2wsgi has no types
@@ -64,9 +65,18 @@ class Transport(httpx2.WSGITransport):
         """Let go of the home. Jobs in a runner process go on; those in a thread when the home is next opened."""
         if not self._loop.is_closed():
             self._backend.close()
+            asyncio.run_coroutine_threadsafe(_wind_down(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+
+async def _wind_down() -> None:
+    """Close the streams that nobody reads to their end, and let what is under way come to its own."""
+    await asyncio.get_running_loop().shutdown_asyncgens()
+    under_way = asyncio.all_tasks() - {asyncio.current_task()}
+    if under_way:
+        await asyncio.wait(under_way, timeout=_WIND_DOWN_S)
 
 
 class _Exchange(httpx2.AsyncByteStream):

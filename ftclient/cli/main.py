@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -39,6 +41,9 @@ from ftclient.errors import (
 FAILED, USAGE, REFUSED = 1, 2, 3
 """Exit codes: data, job or budget; the command line; the backend."""
 LEFT = 130
+_COLLECTED_AT = (50_000, 20, 50)
+"""Python looks for garbage after so many new objects. By its own numbers it would do so hundreds of times while PyTorch
+loads, where there is none, for more than a second."""
 
 app = typer.Typer(
     name="ftclient",
@@ -105,6 +110,8 @@ _register_all()
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    gc.set_threshold(*_COLLECTED_AT)
+    atexit.register(_leave_garbage)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no terminal's encoding may end a command
@@ -147,6 +154,12 @@ def _first_words(error: Exception) -> str:
     text = " ".join(str(error).split())
     words = text if len(text) <= 300 else text[:300] + " ..."  # noqa: PLR2004 - about four lines
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _leave_garbage() -> None:
+    """Let the interpreter end without looking through all there is, for which it takes a second with PyTorch loaded."""
+    gc.disable()
+    gc.freeze()
 
 
 def _leave(code: int) -> NoReturn:
