@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -38,7 +39,9 @@ BLOCKS_BYTES = 64 << 20
 """So many weights are taken that they do not stay in the processor's cache, as those of a whole model do not."""
 MOST_LOADED_BYTES = 2 << 30
 """Larger models are not loaded: some blocks of their shape are made instead."""
-WRITTEN_BYTES = 48 << 20
+WRITTEN_BYTES, MOST_WRITTEN_BYTES = 48 << 20, 1 << 30
+"""A file of that size is written, or one as large as a resume point: disks are quick with the first part of a large
+file, and slow with the rest."""
 MOST_S = 5.0
 """Measuring packs ends then, once there are enough."""
 FEWEST_PACKS = 4
@@ -89,7 +92,9 @@ def measure(request: Request) -> Costs:
     forward, train = _with_head(network, machine, forward, train)
     per_step_s, per_weight_s = _optimizer(network, machine)
     _tell(4, "output layer and optimizer are measured")
-    write_bytes_per_s, sync_s = _disk(request.folder)
+    n_trained = sum(parameter.numel() for _, parameter in network.parameters())
+    n_bytes = max(WRITTEN_BYTES, min(MOST_WRITTEN_BYTES, 12 * n_trained))  # weights and two moments, fp32
+    write_bytes_per_s, sync_s = _disk(request.folder, n_bytes=n_bytes)
     return Costs(
         start_s=0.0,
         load_s=load_s,
@@ -263,13 +268,14 @@ def _step(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> N
     optimizer.step()
 
 
-def _disk(folder: Path) -> tuple[float, float]:
-    """Bytes a second of a large file, and seconds of a small one, both until they are safe."""
+def _disk(folder: Path, *, n_bytes: int) -> tuple[float, float]:
+    """Bytes a second of a file so large, and seconds of a small one, both until they are safe."""
     data = os.urandom(1 << 20)
+    n_bytes = min(n_bytes, max(WRITTEN_BYTES, shutil.disk_usage(folder).free // 8))
     with tempfile.TemporaryDirectory(dir=folder) as place:
         small_s = min(_written_s(Path(place) / f"small-{i}", data[:100], 1) for i in range(3))
-        large_s = _written_s(Path(place) / "large", data, WRITTEN_BYTES >> 20)
-    return WRITTEN_BYTES / max(1e-6, large_s - small_s), small_s
+        large_s = _written_s(Path(place) / "large", data, n_bytes >> 20)
+    return n_bytes / max(1e-6, large_s - small_s), small_s
 
 
 def _written_s(file: Path, data: bytes, times: int) -> float:
