@@ -2,58 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftclient import Client, hosts
+from tests.unit.json_host import JsonHandler, JsonHost
 
 
-class HostServer(ThreadingHTTPServer):
+class HostServer(JsonHost):
     """Answers by path, without the query; anything else is a 404 as OpenAI words it."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.answers: dict[str, tuple[int, Any]] = {}
         self.asked: list[str] = []
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
 
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler, BaseHTTPRequestHandler):  # named for the linter, which knows its methods
     server: HostServer
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].removeprefix("/v1")
         self.server.asked.append(path)
         missing = {"error": {"message": "It does not exist.", "type": "t", "param": None, "code": "model_not_found"}}
-        status, answer = self.server.answers.get(path, (404, missing))
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.send_json(*self.server.answers.get(path, (404, missing)))
 
 
 @pytest.fixture
 def host_server() -> Iterator[HostServer]:
-    with HostServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = HostServer()
+    with server.running():
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

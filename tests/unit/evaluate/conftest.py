@@ -3,61 +3,46 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ftclient import Client
+from tests.unit.json_host import JsonHandler, JsonHost
 
 Reply = str | dict[str, Any] | tuple[int, dict[str, Any]]
 """A text, a message with `finish_reason` and `usage` beside its fields, or a status with the whole body."""
 
 
-class ChatHost(ThreadingHTTPServer):
+class ChatHost(JsonHost):
     """Answers chat completions by `reply`, which is given the body; knows no other paths."""
 
     request_queue_size = 128
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.reply: Callable[[dict[str, Any]], Reply] = lambda body: f"I am {body['model']}"
         self.asked: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
 
     def n_asked(self, model: str) -> int:
         return sum(body["model"] == model for body in self.asked)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler, BaseHTTPRequestHandler):  # named for the linter, which knows its methods
     server: ChatHost
 
     def do_GET(self) -> None:
-        self._send(404, refusal("It does not exist.", code=None))
+        self.send_json(404, refusal("It does not exist.", code=None))
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         found = self.server.reply(body)
         status, answer = found if isinstance(found, tuple) else (200, _completion(body, found))
-        self._send(status, answer)
-
-    def _send(self, status: int, answer: dict[str, Any]) -> None:
-        content = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.send_json(status, answer)
 
 
 def refusal(message: str, *, code: str | None, param: str | None = None) -> dict[str, Any]:
@@ -76,12 +61,9 @@ def _completion(body: dict[str, Any], found: str | dict[str, Any]) -> dict[str, 
 
 @pytest.fixture
 def chat_host() -> Iterator[ChatHost]:
-    with ChatHost() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = ChatHost()
+    with server.running():
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
